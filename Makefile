@@ -1,0 +1,42 @@
+# make         builds bin/relay
+# make test    all that must be green: format, vet, staticcheck, every test with the race detector
+# make fuzz    every fuzz target for FUZZTIME (10s)
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 10s
+
+.PHONY: build test lint fuzz demo clean need-go need-cc
+
+build: need-go
+	CGO_ENABLED=0 go build -trimpath -o bin/relay ./cmd/relay
+
+test: need-go need-cc lint
+	go test -race -shuffle=on -timeout 10m ./...
+
+lint: need-go
+	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w wants: $$out"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+
+fuzz: need-go
+	@go list -f '{{.Dir}} {{join .TestGoFiles " "}} {{join .XTestGoFiles " "}}' ./... | while read -r dir files; do \
+		for f in $$files; do \
+			sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir/$$f" | while read -r target; do \
+				echo "$$dir $$target"; \
+				(cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+			done || exit 1; \
+		done || exit 1; \
+	done
+
+demo: need-go
+	go run ./cmd/demo
+
+clean:
+	rm -rf bin
+
+need-go:
+	@command -v go >/dev/null || { echo "go 1.26 or newer is needed: https://go.dev/dl/"; exit 1; }
+
+need-cc:
+	@command -v $${CC:-cc} >/dev/null || command -v gcc >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }

@@ -1,0 +1,35 @@
+package config
+
+import (
+	"io"
+	"net/url"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Show writes what the file means: every key, defaults filled in, paths
+// absolute. Secrets are in files of their own and do not appear; a password
+// that was written into a URL all the same is not repeated.
+func (f *File) Show(w io.Writer) error {
+	g := *f
+	g.SmartHost = nil
+	for _, h := range f.SmartHost {
+		h.URL = withoutPassword(h.URL)
+		g.SmartHost = append(g.SmartHost, h)
+	}
+	g.Queue.Store = withoutPassword(f.Queue.Store)
+	e := toml.NewEncoder(w)
+	e.Indent = ""
+	return e.Encode(g)
+}
+
+func withoutPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(not a URL)"
+	}
+	if _, has := u.User.Password(); !has {
+		return text
+	}
+	return u.Redacted()
+}

@@ -1,0 +1,349 @@
+package preflight_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Cases are text, made to be read: what is changed of a baseline, and what has to
+// come of it. This file reads them; cases_test.go runs them.
+//
+//	T02 title       starts a case; steps may follow on the same line
+//	- NAME TYPE...  takes record sets away
+//	+ RR            adds a record; "+ (replace) RR" instead of those of its type
+//	~ ZONE WORD     lets a zone misbehave: SERVFAIL, drop, absent, ...
+//	@ KEY=VALUE     changes the configuration
+//	= ...           what is expected
+//
+// Steps are separated by semicolons. A title may name cases to start from ("T62",
+// "T02+T08"). What stands in parentheses, and any other prose, is for people.
+type caseFile struct {
+	base  baseline
+	cases []*testCase
+	bases []*testCase // of another file, to start from
+}
+
+type baseline struct {
+	records []string // lines of a zone file
+	zones   []string
+	config  []string // steps of kind @
+}
+
+type testCase struct {
+	name, title string
+	from        []string
+	steps       []step
+	expect      expectation
+}
+
+type step struct {
+	kind byte // - + ~ @
+	text string
+}
+
+type expectation struct {
+	verdicts  [][2]string // subject, verdict
+	findings  []wanted
+	never     []string // ids that must not fail
+	texts     []string
+	allSkip   [][]string // beginnings of ids that are all skipped
+	overall   string
+	action    string
+	exit      string
+	serveExit string
+}
+
+// wanted is one finding; subject is a source or sender, or "".
+type wanted struct{ subject, id, status string }
+
+var (
+	caseHead   = regexp.MustCompile(`^(T\d+[a-z]?)\b[.:]?\s*(.*)$`)
+	caseRefs   = regexp.MustCompile(`^T\d+[a-z]?(\+T\d+[a-z]?)*$`)
+	rangeNote  = regexp.MustCompile(`^;\s*for T(\d+)\s*-\s*T(\d+):\s*(\S+)\s+(\S+) is replaced by`)
+	recordLine = regexp.MustCompile(`^[A-Za-z0-9_*.\-]+\s+(\d+\s+)?(IN\s+)?(A|AAAA|TXT|MX|PTR|CNAME|NS|SOA|DNAME)\s`)
+)
+
+// readCases reads a file of cases.
+func readCases(path string) (*caseFile, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read cases: %w", err)
+	}
+	f := parseCases(string(text))
+	if len(f.cases) == 0 {
+		return nil, fmt.Errorf("read cases: %s has none", path)
+	}
+	return f, nil
+}
+
+func parseCases(text string) *caseFile {
+	f := &caseFile{}
+	var cur *testCase
+	replaced := map[string]string{} // case -> "example.net. TXT"
+	for _, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if m := rangeNote.FindStringSubmatch(line); m != nil {
+			var from, to int
+			fmt.Sscan(m[1], &from)
+			fmt.Sscan(m[2], &to)
+			for n := from; n <= to; n++ {
+				replaced[fmt.Sprintf("T%d", n)] = strings.TrimSuffix(m[3], ".") + ". " + m[4]
+			}
+			continue
+		}
+		if m := caseHead.FindStringSubmatch(line); m != nil {
+			cur = &testCase{name: m[1]}
+			f.cases = append(f.cases, cur)
+			cur.head(m[2], replaced[m[1]])
+			continue
+		}
+		switch {
+		case cur == nil:
+			f.base.line(line)
+		case line != "" && strings.ContainsRune("-+~@=", rune(line[0])):
+			cur.line(line)
+		}
+	}
+	return f
+}
+
+// line of a baseline: a record, what follows a semicolon is configuration.
+func (b *baseline) line(line string) {
+	record, note := line, ""
+	if i := outside(line, func(s string) bool { return s[0] == ';' }); i >= 0 {
+		record, note = strings.TrimSpace(line[:i]), strings.TrimSpace(line[i+1:])
+	}
+	if recordLine.MatchString(record + " ") {
+		b.records = append(b.records, record)
+	} else if strings.HasPrefix(record, "@") {
+		b.config = append(b.config, strings.TrimSpace(record[1:]))
+	}
+	if zones, ok := strings.CutPrefix(note, "SOA/NS:"); ok {
+		zones, _, _ = strings.Cut(zones, ";")
+		for _, z := range strings.Split(zones, ",") {
+			b.zones = append(b.zones, strings.TrimSuffix(strings.TrimSpace(z), "."))
+		}
+		return
+	}
+	for _, part := range strings.Split(note, ";") {
+		if part = strings.TrimSpace(part); part != "" {
+			b.config = append(b.config, part)
+		}
+	}
+}
+
+// complete takes from another baseline what this one has nothing of. Comments that
+// set up no source are prose.
+func (b *baseline) complete(own baseline) {
+	if len(b.records) == 0 {
+		b.records = own.records
+	}
+	if len(b.zones) == 0 {
+		b.zones = own.zones
+	}
+	if !slices.ContainsFunc(b.config, newSource.MatchString) {
+		b.config = append(slices.Clone(own.config), b.config...)
+	}
+}
+
+// head is what stands behind the name: title, cases to start from, steps.
+func (c *testCase) head(text, replaced string) {
+	end := outside(text, func(s string) bool { return s[0] == ';' || marks(s) })
+	c.title = text
+	rest := ""
+	if end >= 0 {
+		c.title, rest = strings.TrimSpace(text[:end]), strings.TrimSpace(text[end:])
+	}
+	fields := strings.Fields(c.title)
+	for i, w := range fields {
+		if (i == 0 || i == len(fields)-1) && caseRefs.MatchString(w) {
+			c.from = append(c.from, strings.Split(w, "+")...)
+		}
+	}
+	if q := quoted(c.title); replaced != "" && len(q) > 0 {
+		c.steps = append(c.steps, step{'+', "(replace) " + replaced + " " + strings.Join(quotes(c.title), " ")})
+	}
+	c.line(rest)
+}
+
+// line takes steps and expectations apart.
+func (c *testCase) line(text string) {
+	if i := c.expectAt(text); i >= 0 {
+		c.expect.read(strings.TrimSpace(text[i+1:]))
+		text = text[:i]
+	}
+	for text != "" {
+		part := text
+		if i := outside(text, func(s string) bool { return s[0] == ';' }); i >= 0 {
+			part, text = text[:i], text[i+1:]
+		} else {
+			text = ""
+		}
+		part = strings.TrimSpace(part)
+		if part != "" && strings.ContainsRune("-+~@", rune(part[0])) {
+			c.steps = append(c.steps, step{part[0], strings.TrimSpace(part[1:])})
+		}
+	}
+}
+
+var expectWord = regexp.MustCompile(`^(!|"|\w[\w./()-]*:(pass|degraded|unknown|fail|skip)\b|overall |action=|relay |every )`)
+
+// expectAt finds the equals sign that begins the expectations.
+func (c *testCase) expectAt(text string) int {
+	if strings.HasPrefix(text, "=") {
+		return 0
+	}
+	for from := 0; ; {
+		i := outside(text[from:], func(s string) bool { return s[0] == '=' && len(s) > 1 && s[1] == ' ' })
+		if i < 0 {
+			return -1
+		}
+		at := from + i
+		if (at == 0 || text[at-1] == ' ') && expectWord.MatchString(strings.TrimSpace(text[at+1:])) {
+			return at
+		}
+		from = at + 1
+	}
+}
+
+// marks tells whether a step or an expectation begins here.
+func marks(s string) bool {
+	return len(s) > 1 && strings.ContainsRune("-+~@=", rune(s[0])) && s[1] == ' '
+}
+
+// outside finds the first place where is holds, at a word's start and not within
+// quotes or parentheses; a semicolon may stand anywhere outside them.
+func outside(text string, is func(rest string) bool) int {
+	quote, depth := false, 0
+	for i := 0; i < len(text); i++ {
+		switch ch := text[i]; {
+		case quote && ch == '\\':
+			i++
+		case ch == '"':
+			quote = !quote
+		case quote:
+		case ch == '(':
+			depth++
+		case ch == ')':
+			depth = max(0, depth-1)
+		case depth > 0:
+		case (ch == ';' || i == 0 || text[i-1] == ' ') && is(text[i:]):
+			return i
+		}
+	}
+	return -1
+}
+
+var quotedText = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+func quotes(s string) []string { return quotedText.FindAllString(s, -1) }
+
+func quoted(s string) (all []string) {
+	for _, q := range quotes(s) {
+		all = append(all, strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(q[1:len(q)-1]))
+	}
+	return all
+}
+
+const statuses = `(pass|degraded|unknown|fail|skip)`
+
+var (
+	everyWord   = regexp.MustCompile(`every ([A-Z0-9/-]+) ids? skip`)
+	findingWord = regexp.MustCompile(`(?:^|[\s,;])(?:([A-Za-z0-9_.()-]+)/)?([A-Z][A-Z0-9]*(?:-[A-Z0-9]+)+):` + statuses + `\b`)
+	verdictWord = regexp.MustCompile(`(?:^|[\s,;])([a-z][A-Za-z0-9_-]*(?:\([^)]*\))?):` + statuses + `\b`)
+	neverWord   = regexp.MustCompile(`(?:^|[\s,;])!([A-Z][A-Z0-9-]+)`)
+	overallWord = regexp.MustCompile(`\boverall ` + statuses)
+	actionWord  = regexp.MustCompile(`\baction=([a-z]+)`)
+	exitWord    = regexp.MustCompile(`relay preflight exits (\d+)`)
+	serveWord   = regexp.MustCompile(`relay serve exits (\d+)`)
+)
+
+func (e *expectation) read(text string) {
+	text = dropParens(text)
+	e.texts = append(e.texts, quoted(text)...)
+	text = quotedText.ReplaceAllString(text, " ")
+	for _, m := range verdictWord.FindAllStringSubmatch(text, -1) {
+		e.verdicts = append(e.verdicts, [2]string{m[1], m[2]})
+	}
+	for _, m := range findingWord.FindAllStringSubmatch(text, -1) {
+		e.findings = append(e.findings, wanted{m[1], m[2], m[3]})
+	}
+	for _, m := range neverWord.FindAllStringSubmatch(text, -1) {
+		e.never = append(e.never, m[1])
+	}
+	for _, m := range everyWord.FindAllStringSubmatch(text, -1) {
+		e.allSkip = append(e.allSkip, strings.Split(m[1], "/"))
+	}
+	for into, re := range map[*string]*regexp.Regexp{&e.overall: overallWord, &e.action: actionWord, &e.exit: exitWord, &e.serveExit: serveWord} {
+		if m := re.FindStringSubmatch(text); m != nil {
+			*into = m[1]
+		}
+	}
+}
+
+// dropParens takes prose in parentheses out; those that belong to a word,
+// as in dom(example.net), stay.
+func dropParens(text string) string {
+	var b strings.Builder
+	depth, quote := 0, false
+	for i := 0; i < len(text); i++ {
+		ch := text[i]
+		if ch == '"' && depth == 0 && (i == 0 || text[i-1] != '\\') {
+			quote = !quote
+		}
+		if ch == '(' && !quote && (depth > 0 || i == 0 || text[i-1] == ' ') {
+			depth++
+		}
+		if depth == 0 {
+			b.WriteByte(ch)
+		}
+		if ch == ')' && depth > 0 {
+			depth--
+		}
+	}
+	return b.String()
+}
+
+// all steps of a case, with those of the cases it starts from before.
+func (f *caseFile) all(c *testCase, seen ...string) (steps []step, bases []*testCase, err error) {
+	for _, name := range c.from {
+		if slices.Contains(seen, name) {
+			return nil, nil, fmt.Errorf("case %s starts from itself", name)
+		}
+		there := slices.Concat(f.cases, f.bases)
+		i := slices.IndexFunc(there, func(o *testCase) bool { return o.name == name })
+		if i < 0 {
+			return nil, nil, fmt.Errorf("case %s starts from %s, which is not there", c.name, name)
+		}
+		more, above, err := f.all(there[i], append(seen, c.name)...)
+		if err != nil {
+			return nil, nil, err
+		}
+		steps = append(steps, more...)
+		bases = append(append(bases, above...), there[i])
+	}
+	return append(steps, c.steps...), bases, nil
+}
+
+// fromCaller is a path as whoever typed it meant it: go test runs in the
+// package's folder, its caller mostly stands above.
+func fromCaller(path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	for _, dir := range []string{".", os.Getenv("PWD"), "..", "../.."} {
+		if p := filepath.Join(dir, path); exists(p) {
+			return p
+		}
+	}
+	return path
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

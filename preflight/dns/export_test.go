@@ -1,0 +1,4 @@
+package dns
+
+// Trusted is what Query believes an AD bit of.
+var Trusted = trusted

@@ -1,0 +1,140 @@
+package dns
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const perAuthority = 3 * time.Second // a name server, UDP and TCP together
+
+// said is what one authoritative server said.
+type said struct {
+	host string
+	*Answer
+}
+
+// AskAuthority asks every authoritative server of a name's zone, past all caches. The
+// answer is Present when all servers that answer give equal data; a definite denial by
+// one of them prevails, for a receiver may meet that one. When they differ otherwise,
+// or none answers, it is ErrTemporary. An alias is followed into the zone it leads to. Port 0 is 53.
+func AskAuthority(ctx context.Context, r Resolver, a Asker, port uint16, name string, t Type) (*Answer, error) {
+	whole, open := blank(name, t)
+	for open {
+		whole, open = authorityStep(ctx, r, a, cmp.Or(port, 53), whole)
+	}
+	whole.Secure = false // nobody has validated
+	return whole.finish()
+}
+
+func authorityStep(ctx context.Context, r Resolver, a Asker, port uint16, whole Answer) (Answer, bool) {
+	z, err := ownZone(ctx, r, whole.Name)
+	if err != nil {
+		whole.Outcome, whole.Detail = Temp, "find the zone: "+err.Error()
+		return whole, false
+	}
+	one := agree(z, askAll(ctx, a, z, port, whole.Name, whole.Type))
+	whole.Outcome, whole.Rcode, whole.Detail, whole.Server = one.Outcome, one.Rcode, one.Detail, one.Server
+	whole.Auth, whole.RTT, whole.TCP = one.Auth, max(whole.RTT, one.RTT), one.TCP
+	if one.Outcome == Present || len(one.Chain) > 0 {
+		whole.TTL = min(whole.TTL, one.TTL)
+	}
+	from := len(whole.Chain)
+	for _, to := range one.Chain {
+		if !within(whole.Name, z.Name) {
+			break // what a server says of other zones is hearsay
+		}
+		if !whole.follow(to) {
+			return whole, false
+		}
+	}
+	home := whole.Name == one.Name && within(whole.Name, z.Name)
+	if len(whole.Chain) > from && !(home && one.Outcome.Definite()) {
+		return whole, true
+	}
+	whole.Records, whole.Zone, whole.NegTTL = one.Records, one.Zone, one.NegTTL
+	return whole, false
+}
+
+// ownZone is the zone that a name itself stands in, even if it is an alias: that
+// is the zone of the name above it then, for an alias heads no zone (RFC 2181 section 10.1).
+func ownZone(ctx context.Context, r Resolver, name string) (Zone, error) {
+	for {
+		cut, aliased, err := cutOf(ctx, r, name)
+		if err != nil {
+			return Zone{}, err
+		}
+		if !aliased {
+			return describe(ctx, r, cut)
+		}
+		name = parent(name)
+	}
+}
+
+// askAll asks all addresses of all servers at once.
+func askAll(ctx context.Context, a Asker, z Zone, port uint16, name string, t Type) []said {
+	var heard []said
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for _, s := range z.Servers {
+		for _, addr := range s.Addrs {
+			all.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, perAuthority)
+				defer cancel()
+				answer, _ := a.Ask(ctx, netip.AddrPortFrom(addr, port), name, t)
+				mu.Lock()
+				defer mu.Unlock()
+				heard = append(heard, said{s.Host + " (" + addr.String() + ")", answer})
+			})
+		}
+	}
+	all.Wait()
+	slices.SortFunc(heard, func(a, b said) int { return strings.Compare(a.host, b.host) })
+	return heard
+}
+
+// agree makes one answer of what the servers of a zone said.
+func agree(z Zone, heard []said) Answer {
+	var spoke []said
+	var why []string
+	for _, h := range heard {
+		switch {
+		case h.Outcome == NoData || h.Outcome == NoName:
+			return *h.Answer
+		case h.Outcome.Definite() || h.Auth && len(h.Chain) > 0:
+			spoke = append(spoke, h)
+		default:
+			why = append(why, h.host+": "+cmp.Or(h.why(), "no answer"))
+		}
+	}
+	if len(spoke) == 0 {
+		if len(why) == 0 {
+			why = []string{"none of them has an address"}
+		}
+		return Answer{Outcome: Temp, Detail: fmt.Sprintf("no name server of %s answered: %s", z.Name, strings.Join(why, ", "))}
+	}
+	first := *spoke[0].Answer
+	for _, h := range spoke[1:] {
+		if h.Outcome != first.Outcome || !slices.Equal(h.Chain, first.Chain) || !slices.Equal(content(h.Records), content(first.Records)) {
+			return Answer{Outcome: Temp, Detail: fmt.Sprintf("%s and %s differ", spoke[0].host, h.host)}
+		}
+		first.TTL = min(first.TTL, h.TTL)
+	}
+	return first
+}
+
+// content is a record set in an order of its own, without TTLs.
+func content(rrs []RR) []string {
+	var s []string
+	for _, rr := range rrs {
+		rr.TTL = 0
+		s = append(s, fmt.Sprintf("%+v", rr))
+	}
+	slices.Sort(s)
+	return s
+}

@@ -1,0 +1,62 @@
+package dns
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+const (
+	resolvConf = "/etc/resolv.conf"
+	maxServers = 3 // as resolv.conf(5): more could not all be asked in time
+)
+
+// SystemServers are the resolvers that the system names in /etc/resolv.conf, three
+// at most. As for the C library, a file that is missing or names none means
+// the one on this host. A line that cannot be read is an error with its number.
+func SystemServers() ([]netip.AddrPort, error) {
+	f, err := os.Open(resolvConf)
+	if errors.Is(err, fs.ErrNotExist) {
+		return readServers(strings.NewReader(""))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("find resolvers: %w", err)
+	}
+	defer f.Close()
+	servers, err := readServers(f)
+	if err != nil {
+		return nil, fmt.Errorf("find resolvers: %s %w", resolvConf, err)
+	}
+	return servers, nil
+}
+
+func readServers(r io.Reader) ([]netip.AddrPort, error) {
+	var servers []netip.AddrPort
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		words := strings.Fields(lines.Text())
+		if len(words) == 0 || words[0] != "nameserver" || len(servers) == maxServers {
+			continue
+		}
+		if len(words) == 1 {
+			return nil, fmt.Errorf("line %d: nameserver without an address", n)
+		}
+		addr, err := netip.ParseAddr(words[1])
+		if err != nil {
+			return nil, fmt.Errorf("line %d: nameserver %q is not an address", n, words[1])
+		}
+		servers = append(servers, netip.AddrPortFrom(addr, 53))
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if servers == nil {
+		servers = append(servers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
+	}
+	return servers, nil
+}

@@ -1,0 +1,244 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"smtprelay/preflight/dns"
+)
+
+var domainChecks = []*Check{senderResolves, mxPresent, mxNotNull, mxNotIP, mxNotAlias, mxResolves}
+
+// exchangers asks for the MX records of the sender's envelope domain.
+func (p *Probe) exchangers(ctx context.Context) *dns.Answer {
+	return p.ask(ctx, p.envelope(), dns.TypeMX)
+}
+
+// receiving has mail for the domain go to an exchanger, whose name only the
+// operator knows.
+func (p *Probe) receiving(a *dns.Answer, do Change) Remedy {
+	return Remedy{
+		Title:   "Say who receives mail for " + a.Question,
+		Who:     "whoever runs the zone of " + a.Name,
+		Records: []Record{record(do, a.Name, "MX", "10 mx."+absolute(a.Name))},
+		Steps:   []string{"mx." + a.Name + " stands for the server that receives your mail; it may be a provider's. It need not be this relay."},
+	}
+}
+
+var senderResolves = &Check{
+	ID:       "SENDER-RESOLVES",
+	Scope:    ScopeSender,
+	Title:    "the sender domain can receive mail",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "Postfix (450 4.1.8), Yahoo and Apple refuse a sender whose domain could not take a bounce",
+	Ref:      "RFC 5321 section 5.1",
+	Needs:    []string{"DNS-REACHABLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		const expected = "an MX, A or AAAA record"
+		mx := p.exchangers(ctx)
+		if mx.Outcome == dns.Present {
+			return pass("%s has an MX record", mx.Question)
+		}
+		if !absent(mx) && mx.Outcome != dns.Broken {
+			return unknown(expected, mx)
+		}
+		for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
+			switch a := p.ask(ctx, p.envelope(), t); a.Outcome {
+			case dns.Present:
+				return pass("%s has an %s record", a.Question, typeName(t))
+			case dns.Temp:
+				return unknown(expected, a)
+			}
+		}
+		return fail(p.receiving(mx, Add), expected, "%s has neither (%s)", mx.Question, outcome(mx))
+	},
+}
+
+var mxPresent = &Check{
+	ID:       "MX-PRESENT",
+	Scope:    ScopeSender,
+	Title:    "the sender domain has an MX record",
+	Severity: Informational,
+	Change:   "x",
+	Why:      "bounces and replies find their way by it; the address record serves too, but nobody maintains it for mail",
+	Ref:      "RFC 5321 section 5.1",
+	Needs:    []string{"SENDER-RESOLVES"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a := p.exchangers(ctx)
+		switch {
+		case a.Outcome == dns.Present:
+			return pass("%s", outcome(a))
+		case !definite(a):
+			return unknown("MX", a)
+		}
+		return fail(p.receiving(a, Add), "MX", "implicit: %s has only an address", a.Question)
+	},
+}
+
+// mxRecords are the exchangers for a check that has nothing to say without any.
+func (p *Probe) mxRecords(ctx context.Context) (*dns.Answer, *Result) {
+	a := p.exchangers(ctx)
+	switch {
+	case absent(a):
+		r := skip("no MX record")
+		return a, &r
+	case a.Outcome != dns.Present:
+		r := unknown("MX", a)
+		return a, &r
+	}
+	return a, nil
+}
+
+var mxNotNull = &Check{
+	ID:       "MX-NOT-NULL",
+	Scope:    ScopeSender,
+	Title:    "the sender domain has not said that it takes no mail",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "Postfix refuses senders that could not take a bounce (550 5.7.27), and so does Yahoo",
+	Ref:      "RFC 7505 section 4.2",
+	Needs:    []string{"SENDER-RESOLVES"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a, r := p.mxRecords(ctx)
+		if r != nil && r.Status == Skip {
+			return pass("no null MX")
+		} else if r != nil {
+			return *r
+		}
+		for _, rr := range a.Records {
+			if rr.Host == "" {
+				fix := p.receiving(a, Replace)
+				fix.Steps = append(fix.Steps, "Or send from another domain, one that takes replies.")
+				return fail(fix, "a real MX", "null MX: %s", outcome(a))
+			}
+		}
+		return pass("no null MX")
+	},
+}
+
+var mxNotIP = &Check{
+	ID:       "MX-NOT-IP",
+	Scope:    ScopeSender,
+	Title:    "the sender domain's exchangers are names",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "an MX names a host; an address in its place is a name that does not exist",
+	Ref:      "RFC 5321 section 5.1",
+	Needs:    []string{"MX-NOT-NULL"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a, r := p.mxRecords(ctx)
+		if r != nil {
+			return *r
+		}
+		for _, rr := range a.Records {
+			ip, err := netip.ParseAddr(rr.Host)
+			if err != nil {
+				continue
+			}
+			name := "mx." + a.Name
+			fix := Remedy{
+				Title: "Name the exchanger " + ip.String(),
+				Who:   "whoever runs the zone of " + a.Name,
+				Records: []Record{
+					record(Remove, a.Name, "MX", data(rr)),
+					record(Add, a.Name, "MX", fmt.Sprintf("%d %s", rr.Pref, absolute(name))),
+				},
+			}
+			if !holds(p.aside(ctx, name, family(ip)), ip) {
+				fix.Records = append(fix.Records, record(Add, name, familyName(ip), ip.String()))
+			}
+			return fail(fix, "a name", "%s", data(rr))
+		}
+		return pass("every exchanger is a name")
+	},
+}
+
+var mxNotAlias = &Check{
+	ID:       "MX-NOT-ALIAS",
+	Scope:    ScopeSender,
+	Title:    "the sender domain's exchangers are no aliases",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "an exchanger must not be an alias; some senders do not follow it and your bounces are lost",
+	Ref:      "RFC 2181 section 10.3; RFC 5321 section 5.1",
+	Needs:    []string{"MX-NOT-IP"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a, r := p.mxRecords(ctx)
+		if r != nil {
+			return *r
+		}
+		for _, rr := range a.Records {
+			addr := p.ask(ctx, rr.Host, dns.TypeA)
+			if len(addr.Chain) > 0 {
+				return fail(p.unaliasing(ctx, rr.Host, addr), "an address record", "%s is an alias of %s", rr.Host, addr.Chain[0])
+			}
+			if !definite(addr) {
+				return unknown("an address record", addr)
+			}
+		}
+		return pass("no exchanger is an alias")
+	},
+}
+
+var mxResolves = &Check{
+	ID:       "MX-RESOLVES",
+	Scope:    ScopeSender,
+	Title:    "every exchanger of the sender domain has a public address",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "an exchanger that cannot be reached loses or delays bounces and replies",
+	Ref:      "RFC 5321 section 5.1",
+	Needs:    []string{"MX-NOT-IP"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a, r := p.mxRecords(ctx)
+		if r != nil {
+			return *r
+		}
+		fix := Remedy{Title: "Repair the exchangers of " + a.Question, Who: "whoever runs the zone of " + a.Name}
+		var found []string
+		for _, rr := range a.Records {
+			ok, why, open := p.reachable(ctx, rr.Host)
+			switch {
+			case open != nil:
+				return unknown("all", open)
+			case !ok:
+				found = append(found, why)
+				fix.Records = append(fix.Records, record(Remove, a.Name, "MX", data(rr)))
+			}
+		}
+		switch {
+		case len(found) == 0:
+			return pass("every exchanger has a public address")
+		case len(found) == len(a.Records):
+			fix.Records = nil // the last one is not to be deleted but repaired
+			fix.Steps = []string{"Give the exchangers address records, or name others in the MX."}
+		default:
+			fix.Steps = []string{"Or give it an address record, if it is still in use."}
+		}
+		return fail(fix, "all", "%s", list(found))
+	},
+}
+
+// reachable tells whether a host has a public address; open is a question
+// without answer that leaves it undecided.
+func (p *Probe) reachable(ctx context.Context, host string) (ok bool, why string, open *dns.Answer) {
+	why = host + " has no address"
+	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
+		a := p.ask(ctx, host, t)
+		if !definite(a) {
+			open = a
+		} else if a.Outcome != dns.Present && t == dns.TypeA {
+			why = fmt.Sprintf("%s has no address (%s)", host, outcome(a))
+		}
+		for _, addr := range addrs(a) {
+			what, special := p.Plan.special(addr)
+			if !special {
+				return true, "", nil
+			}
+			why = fmt.Sprintf("%s is %s, %s", host, addr, what)
+		}
+	}
+	return false, why, open
+}

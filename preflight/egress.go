@@ -1,0 +1,146 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+)
+
+var egressChecks = []*Check{egressKnown, egressPublic, egressBindable}
+
+var egressKnown = &Check{
+	ID:       "EGRESS-KNOWN",
+	Scope:    ScopeSource,
+	Title:    "the source's public address is known",
+	Severity: Mandatory,
+	Change:   "=",
+	Why:      "receivers judge the address they see; behind address translation nobody but the operator can say which it is",
+	Ref:      "RFC 8601 section 3",
+	Needs:    []string{"DNS-REACHABLE"},
+	Run: func(_ context.Context, p *Probe) Result {
+		s := p.Source
+		if a := p.addr(); a.IsValid() {
+			return pass("%s leaves from %s", s.Name, a)
+		}
+		r := Remedy{
+			Title:   "Say which address the world sees " + s.Name + " by",
+			Who:     "you; the provider of the connection knows it",
+			Setting: `public = "203.0.113.5"`,
+			Steps:   []string{"The address goes under the [[source]] named " + s.Name + "; the one printed here is an example."},
+		}
+		if s.Public != "" {
+			return fail(r, "one", "public = %q of source %s is not an address", s.Public, s.Name)
+		}
+		bound := "bound to no address"
+		if s.Bind != "" {
+			bound = "bound to " + s.Bind
+		}
+		return fail(r, "one", "no public address for source %s (%s)", s.Name, bound)
+	},
+}
+
+var egressPublic = &Check{
+	ID:       "EGRESS-PUBLIC",
+	Scope:    ScopeSource,
+	Title:    "the address is a public one",
+	Severity: Mandatory,
+	Change:   "=",
+	Why:      "no receiver can answer, name or trust an address that is not on the public internet",
+	Ref:      "RFC 6890 section 2.2.2",
+	Needs:    []string{"EGRESS-KNOWN"},
+	Run: func(_ context.Context, p *Probe) Result {
+		a := p.addr()
+		what, special := p.Plan.special(a)
+		if !special {
+			return pass("%s is a public address", a)
+		}
+		return fail(Remedy{
+			Title: "Get a public address for " + p.Source.Name,
+			Who:   "the provider of the connection",
+			Steps: []string{
+				"Behind carrier address translation: ask for a static public address, or send through a smart host ([[smarthost]]).",
+				"If the world sees another address than this one, set it as `public`.",
+			},
+		}, "a public address", "%s is %s", a, what)
+	},
+}
+
+var egressBindable = &Check{
+	ID:       "EGRESS-BINDABLE",
+	Scope:    ScopeSource,
+	Title:    "connections can be made from the bind address",
+	Severity: Mandatory,
+	Change:   "=",
+	Why:      "mail that cannot leave from this address would leave from another, which has no name, or not at all",
+	Ref:      "RFC 6724 section 5",
+	Needs:    []string{"DNS-REACHABLE"},
+	Run: func(_ context.Context, p *Probe) Result {
+		bind := p.Source.Bind
+		if bind == "" {
+			return pass("the system chooses the address")
+		}
+		r := Remedy{
+			Title: "Bind " + p.Source.Name + " to an address of this machine",
+			Who:   "you, under the [[source]] named " + p.Source.Name,
+			Steps: []string{"Addresses of this machine: " + list(p.bindable())},
+		}
+		for _, a := range p.bindable() {
+			r.Setting = fmt.Sprintf("bind = %q", a)
+			break
+		}
+		a, err := netip.ParseAddr(bind)
+		if err != nil {
+			return fail(r, "an address of this machine", "bind = %q is not an address", bind)
+		}
+		if pub := p.addr(); pub.IsValid() && pub.Is4() != a.Unmap().Is4() {
+			return fail(r, "two addresses of one family", "bind = %q and the public address %s are of different families", bind, pub)
+		}
+		if err := p.bind(a); err == nil {
+			return pass("%s can be bound", a)
+		} else if momentary(err) {
+			return Result{Status: Unknown, Found: fmt.Sprintf("cannot bind %s just now: %v", a, err), Expected: "bindable"}
+		} else {
+			return fail(r, "bindable", "cannot bind %s: %v", a, bindFault(err))
+		}
+	},
+}
+
+// bindable are the machine's addresses that a source could use, of the family
+// that it has.
+func (p *Probe) bindable() (all []netip.Addr) {
+	want := p.addr()
+	for _, a := range p.interfaces() {
+		if a.IsLoopback() || a.IsLinkLocalUnicast() || want.IsValid() && a.Is4() != want.Is4() {
+			continue
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+func (p *Probe) bind(a netip.Addr) error {
+	if p.run.out.Bind != nil {
+		return p.run.out.Bind(a)
+	}
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, 0)))
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// momentary errors say something of the moment and nothing of the address.
+func momentary(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}
+
+func bindFault(err error) string {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return "not on any interface"
+	}
+	return err.Error()
+}

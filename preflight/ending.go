@@ -1,0 +1,146 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ending says what mail does until the faults are mended, when we look again,
+// and the exit code.
+func (t *text) ending() {
+	t.gap()
+	ss := append(t.fates(), t.again()...)
+	lines := wrap(clean(strings.Join(ss, " "), t.o.ASCII), t.o.Width-2)
+	for _, l := range lines[:max(len(lines)-1, 0)] {
+		t.line(" " + l)
+	}
+	exit := fmt.Sprintf("exit %d", t.r.Exit())
+	if len(lines) == 0 {
+		t.right("", exit)
+		return
+	}
+	t.right(" "+lines[len(lines)-1], exit)
+}
+
+// fates is what happens to mail, one sentence for each that is not sent as usual.
+func (t *text) fates() (ss []string) {
+	r := t.r
+	switch {
+	case r.Plan.SmartHostOnly:
+		return []string{"Everything goes to " + t.relayName() + "; the checks of direct sending do not apply."}
+	case rank(r.Overall) > rank(Degraded):
+		return []string{t.fate(t.until(r.Overall, ""), "mail", r.Action)}
+	}
+	for _, v := range r.Sources {
+		if rank(v.Status) > rank(Degraded) {
+			ss = append(ss, t.until(v.Status, v.Name)+" nothing leaves from "+v.Name+".")
+		}
+	}
+	for _, v := range r.Senders {
+		if rank(v.Status) > rank(Degraded) {
+			ss = append(ss, t.fate(t.until(v.Status, v.Name), "mail of "+v.Name, v.Action))
+		}
+	}
+	switch {
+	case r.Action == "settling":
+		ss = append(ss, "All is well again; direct delivery resumes when the old answers have left everyone's cache.")
+	case len(ss) > 0:
+		ss = append(ss, "Other mail goes direct.")
+	default:
+		ss = append(ss, "Mail goes direct.")
+	}
+	return ss
+}
+
+// until opens the sentence: which deeds it depends on, those of one subject or all.
+func (t *text) until(s Status, subject string) string {
+	if s == Unknown {
+		return "Until DNS answers"
+	}
+	var ns []string
+	for _, d := range t.deeds {
+		if slices.ContainsFunc(d.findings, func(f Finding) bool {
+			return blocks(f.Result) && (subject == "" || f.Sender == subject || f.Source == subject && f.Sender == "" || f.Check.Scope == ScopeHost)
+		}) {
+			ns = append(ns, t.number(d))
+		}
+	}
+	switch len(ns) {
+	case 0:
+		return "Until that is mended"
+	case 1:
+		return "Until " + ns[0] + " is done"
+	}
+	return "Until " + strings.Join(ns[:len(ns)-1], ", ") + " and " + ns[len(ns)-1] + " are done"
+}
+
+func (t *text) fate(until, mail, action string) string {
+	switch Action(action) {
+	case ActSmartHost:
+		return until + " " + mail + " leaves through " + t.relayName() + "."
+	case ActRefuse:
+		return until + " relay serve does not start, and one that runs already holds its " + mail + "."
+	case ActReject:
+		return until + " " + mail + " is rejected at submission."
+	case ActWarn, ActSend:
+		return until + " " + mail + " is sent all the same, and some receivers will refuse it."
+	}
+	return until + " " + mail + " is accepted and waits in the queue."
+}
+
+func (t *text) relayName() string {
+	var names []string
+	for _, s := range t.r.Plan.SmartHosts {
+		names = append(names, s.Name)
+	}
+	if len(names) == 0 {
+		return "the smart host"
+	}
+	return strings.Join(names, ", then ")
+}
+
+// again says when the next look is, and what happens after the mending.
+func (t *text) again() []string {
+	failed := t.r.Overall == Fail
+	if t.r.Next.IsZero() || Action(t.r.Action) == ActRefuse {
+		switch t.r.Overall {
+		case Pass:
+			return nil
+		case Unknown:
+			return []string{"Try relay preflight again in a while."}
+		}
+		return []string{"Done? Run relay preflight again."}
+	}
+	ss := []string{"Looking again in " + spoken(t.r.Next.Sub(t.o.Now)) + "."}
+	if settle := t.settle(); failed && settle > 0 && Action(t.r.Action) != ActWarn {
+		ss = append(ss, "Once that passes we resume "+spoken(settle)+" later, when the old answer has left everyone's cache.")
+	}
+	return ss
+}
+
+func (t *text) settle() (d time.Duration) {
+	if s := t.r.Plan.Policy.Settle; s != SettleAuto {
+		return s
+	}
+	for _, deed := range t.deeds {
+		for _, f := range deed.findings {
+			if blocks(f.Result) {
+				d = max(d, min(f.NegTTL, maxSettleAuto))
+			}
+		}
+	}
+	return d
+}
+
+// spoken is a duration as one says it.
+func spoken(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%d s", int(d.Round(time.Second)/time.Second))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d min", int(d.Round(time.Minute)/time.Minute))
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Hours()), ".0") + " h"
+}

@@ -1,0 +1,207 @@
+package preflight
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Gate is what the stages ask: may this mail be sent, and from where. It
+// answers from the verdicts of the moment, which Watch keeps fresh. Its methods
+// may be called at any time and from anywhere, but Start comes first.
+type Gate struct {
+	plan   Plan
+	out    Outside
+	memory Memory
+	log    *slog.Logger
+
+	journal *journal
+	sights  *sights
+	keys    *keys
+
+	mu      sync.RWMutex
+	now     *judgement
+	history History
+	changed chan struct{}
+}
+
+// NewGate makes a gate that lets nothing go direct until Start has looked. A
+// nil memory keeps no history, a nil log says nothing.
+func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p.Policy = p.Policy.Defaults(len(p.SmartHosts) > 0)
+	if o.Try != nil {
+		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.RecheckMin, last: map[string]pastTrial{}}
+	}
+	g := &Gate{plan: p, out: o, memory: m, log: log, changed: make(chan struct{})}
+	g.now = judge(&g.plan, unseen(), time.Time{})
+	g.journal = newJournal(log)
+	g.sights = newSights(g)
+	g.keys = newKeys(&g.plan, o, log)
+	return g
+}
+
+// unseen is what is known before the first look.
+func unseen() []held {
+	c := &Check{ID: "DNS-REACHABLE", Scope: ScopeHost, Severity: Mandatory, Title: "a resolver answers"}
+	return believed([]Finding{{Check: c, Result: Result{Status: Unknown, Found: "nothing was asked yet"}}})
+}
+
+// Report is the latest. It is not changed later.
+func (g *Gate) Report() *Report { return g.judgement().report }
+
+// Changed is closed when a verdict or its action changes. Take it before
+// looking at the Report, so that no change is missed.
+func (g *Gate) Changed() <-chan struct{} {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.changed
+}
+
+func (g *Gate) judgement() *judgement {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.now
+}
+
+// firstLook is how long a session waits for the first look at a sender domain.
+const firstLook = 5 * time.Second
+
+// Judge is asked at submission. Only a sender domain that fails is refused
+// here, and only where the operator wants that; all else is accepted, and the
+// queue waits for what has to become good.
+func (g *Gate) Judge(ctx context.Context, m Mail) Ruling {
+	if g.plan.SmartHostOnly {
+		return Ruling{Do: ActSmartHost}
+	}
+	if m.Author == "" {
+		return Ruling{Do: ActSend}
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	c := g.about(ctx, m)
+	if g.plan.Policy.OnSenderFail == ActReject && c.sender().Status == Fail {
+		return Ruling{Do: ActReject, Code: 550, Status: "5.7.1", Text: c.text()}
+	}
+	switch r := c.route("", nil); {
+	case r.SmartHost:
+		return Ruling{Do: ActSmartHost}
+	case r.Source == nil:
+		return Ruling{Do: ActHold}
+	}
+	return Ruling{Do: ActSend}
+}
+
+// Route is asked before every delivery: the next source to try, the smart
+// host, or how long to wait and why. tried names the sources that could not
+// reach the destination to.
+func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Route {
+	if g.plan.SmartHostOnly {
+		return Route{SmartHost: true}
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstLook)
+	defer cancel()
+	return g.about(ctx, m).route(to, tried)
+}
+
+// mailCase is one message before the gate.
+type mailCase struct {
+	*judgement
+	name   string               // of the sender; "" when nobody is named
+	counts func(id string) bool // findings that speak to this mail; nil: all
+	first  bool                 // nothing is known of the sender yet
+	next   time.Time            // when more will be known
+}
+
+// forNotice picks what counts for the null sender: there is no envelope domain
+// whose SPF could pass (RFC 7208 section 2.4), only the EHLO name, which is the
+// source's, and the signature of the notice's own author.
+func forNotice(id string) bool { return strings.HasPrefix(id, "DKIM-") || id == "AUTH-ALIGNED" }
+
+func (g *Gate) about(ctx context.Context, m Mail) mailCase {
+	j := g.judgement()
+	c := mailCase{judgement: j, next: j.report.Next}
+	if m.Envelope == "" {
+		c.counts = forNotice
+	}
+	if m.Envelope == "" && m.Author == "" {
+		return c
+	}
+	s, listed := g.plan.sender(m)
+	c.name = s.Name()
+	if listed {
+		return c
+	}
+	sight := g.sights.look(ctx, s)
+	if sight == nil {
+		c.first, c.next = true, time.Now().Add(firstLook)
+		return c
+	}
+	c.judgement, c.next = sight.judge(j), earlier(sight.next, c.next)
+	return c
+}
+
+// sender finds the configured sender that a message is of, or makes one of it.
+// A domain that we sign for keeps its keys under another envelope domain.
+func (p *Plan) sender(m Mail) (s Sender, listed bool) {
+	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: m.Envelope}
+	if s.Envelope == s.Domain {
+		s.Envelope = ""
+	}
+	for _, c := range p.Senders {
+		if c.Domain != s.Domain {
+			continue
+		}
+		if m.Envelope == "" || m.Envelope == cmp.Or(c.Envelope, c.Domain) {
+			return c, true
+		}
+		s.Keys = c.Keys
+	}
+	return s, false
+}
+
+func (c mailCase) sender() standing {
+	if c.first {
+		return standing{Status: Unknown, Because: []string{"first look"}}
+	}
+	return c.senderWithPairs(c.name, c.counts)
+}
+
+// text is the failure that a client is told of, in one line of ASCII.
+func (c mailCase) text() string {
+	reason := ""
+	for _, h := range c.about() {
+		if blocks(h.Result) && (c.counts == nil || c.counts(h.Check.ID)) {
+			reason = fmt.Sprintf(": %s: %s", h.Check.ID, h.Found)
+			break
+		}
+	}
+	return oneLine("mail of "+c.name+" would be refused by its receivers"+reason, 400)
+}
+
+// about the sender and its pairs.
+func (c mailCase) about() []held {
+	hs := slices.Clone(c.senders[c.name])
+	for _, s := range c.plan.Sources {
+		hs = append(hs, c.pairs[pair{s.Name, c.name}]...)
+	}
+	return hs
+}
+
+// oneLine fits any text into a line of printable ASCII.
+func oneLine(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), limit)]
+}

@@ -1,0 +1,260 @@
+package preflight
+
+import (
+	"slices"
+	"time"
+)
+
+// From findings to verdicts. A subject's verdict is the worst that one of its
+// findings says of it; the overall verdict asks whether mail can leave at all.
+
+// Judge says what the findings mean for each source, sender domain and smart
+// host, and for the whole. It is pure and keeps no history: what stands, stands.
+func Judge(p *Plan, fs []Finding, at time.Time) *Report {
+	return judge(p, believed(fs), at).report
+}
+
+// standing of a subject.
+type standing struct {
+	Status  Status
+	Because []string
+	Stale   bool
+	Settle  time.Time // direct delivery waits until then
+}
+
+// rank orders verdicts; the higher the worse.
+func rank(s Status) int { return slices.Index([]Status{Pass, Degraded, Unknown, Fail}, s) }
+
+func (s standing) usable() bool { return rank(s.Status) <= rank(Degraded) }
+
+func (s standing) settling(at time.Time) bool { return s.usable() && s.Settle.After(at) }
+
+// stand weighs findings that count for one subject together.
+func stand(groups ...[]held) standing {
+	s := standing{Status: Pass}
+	for _, h := range slices.Concat(groups...) {
+		verdict := weight(h.Finding)
+		switch r := rank(verdict); {
+		case r > rank(s.Status):
+			s.Status, s.Because = verdict, []string{h.Check.ID}
+		case r == rank(s.Status) && verdict != Pass && !slices.Contains(s.Because, h.Check.ID):
+			s.Because = append(s.Because, h.Check.ID)
+		}
+		s.Stale = s.Stale || h.Stale && h.Severity == Mandatory
+		if h.Severity == Mandatory && h.Settle.After(s.Settle) {
+			s.Settle = h.Settle
+		}
+	}
+	return s
+}
+
+// weight is the verdict that one finding alone would make.
+func weight(f Finding) Status {
+	switch {
+	case f.Severity == Mandatory && (f.Status == Fail || f.Status == Unknown):
+		return f.Status
+	case f.Severity == Recommended && f.Status == Fail:
+		return Degraded
+	}
+	return Pass
+}
+
+// judgement keeps, beside the report, what the gate asks for one message.
+type judgement struct {
+	plan       *Plan
+	policy     Policy
+	at         time.Time
+	report     *Report
+	host       []held
+	sources    map[string][]held
+	senders    map[string][]held
+	pairs      map[pair][]held
+	smartHosts map[string][]held
+}
+
+type pair struct{ source, sender string }
+
+func judge(p *Plan, hs []held, at time.Time) *judgement {
+	j := &judgement{
+		plan: p, policy: p.Policy.Defaults(len(p.SmartHosts) > 0), at: at,
+		report:  &Report{At: at, Plan: p},
+		sources: map[string][]held{}, senders: map[string][]held{},
+		pairs: map[pair][]held{}, smartHosts: map[string][]held{},
+	}
+	hs = slices.Clone(hs)
+	for i := range hs {
+		hs[i].Severity = j.policy.severity(hs[i].Finding)
+		h := hs[i]
+		switch h.Check.Scope {
+		case ScopeHost:
+			j.host = append(j.host, h)
+			j.report.HostFindings = append(j.report.HostFindings, h.Finding)
+		case ScopeSource:
+			j.sources[h.Source] = append(j.sources[h.Source], h)
+		case ScopeSender:
+			j.senders[h.Sender] = append(j.senders[h.Sender], h)
+		case ScopePair:
+			j.pairs[pair{h.Source, h.Sender}] = append(j.pairs[pair{h.Source, h.Sender}], h)
+		case ScopeSmartHost:
+			j.smartHosts[h.SmartHost] = append(j.smartHosts[h.SmartHost], h)
+		}
+	}
+	for _, s := range p.Sources {
+		j.report.Sources = append(j.report.Sources, j.sourceVerdict(s.Name, hs))
+	}
+	for _, s := range p.Senders {
+		j.report.Senders = append(j.report.Senders, j.senderVerdict(s.Name(), hs))
+	}
+	for _, s := range p.SmartHosts {
+		j.report.SmartHosts = append(j.report.SmartHosts, j.smartHostVerdict(s.Name))
+	}
+	j.overall()
+	return j
+}
+
+// source is how a source stands; findings of the host count for every one.
+func (j *judgement) source(name string) standing { return stand(j.host, j.sources[name]) }
+
+// sender is how a sender domain stands by itself, before its pairs. Of the
+// host's findings only those speak to it without which nothing can be known.
+func (j *judgement) sender(name string, counts func(id string) bool) standing {
+	return stand(j.resolver(), only(j.senders[name], counts))
+}
+
+func (j *judgement) pair(source, sender string, counts func(id string) bool) standing {
+	return stand(only(j.pairs[pair{source, sender}], counts))
+}
+
+func (j *judgement) resolver() []held {
+	return only(j.host, func(id string) bool { return id == "DNS-REACHABLE" })
+}
+
+func only(hs []held, counts func(id string) bool) []held {
+	if counts == nil {
+		return hs
+	}
+	return slices.DeleteFunc(slices.Clone(hs), func(h held) bool { return !counts(h.Check.ID) })
+}
+
+func (j *judgement) verdict(name string, s standing, action Action) Verdict {
+	if s.settling(j.at) {
+		action = "settling"
+	}
+	return Verdict{Name: name, Status: s.Status, Because: s.Because, Stale: s.Stale, Action: string(action)}
+}
+
+func (j *judgement) sourceVerdict(name string, hs []held) Verdict {
+	s := j.source(name)
+	v := j.verdict(name, s, j.policy.onSource(s.Status))
+	if j.plan.SmartHostOnly {
+		v.Action = string(ActSmartHost)
+	}
+	v.Findings = pick(hs, func(f Finding) bool { return f.Source == name })
+	return v
+}
+
+func (j *judgement) senderVerdict(name string, hs []held) Verdict {
+	s := j.senderWithPairs(name, nil)
+	v := j.verdict(name, s, j.policy.onSender(s.Status))
+	if j.plan.SmartHostOnly {
+		v.Action = string(ActSmartHost)
+	}
+	v.Findings = pick(hs, func(f Finding) bool { return f.Sender == name })
+	return v
+}
+
+func (j *judgement) smartHostVerdict(name string) Verdict {
+	s := stand(j.resolver(), j.smartHosts[name])
+	v := j.verdict(name, s, ActSmartHost)
+	if !s.usable() {
+		v.Action = string(ActHold)
+	}
+	for _, h := range j.smartHosts[name] {
+		v.Findings = append(v.Findings, h.Finding)
+	}
+	return v
+}
+
+func pick(hs []held, mine func(Finding) bool) (fs []Finding) {
+	for _, h := range hs {
+		if mine(h.Finding) {
+			fs = append(fs, h.Finding)
+		}
+	}
+	return fs
+}
+
+// senderWithPairs is a sender's standing. A pair that fails takes that source
+// away from that sender only: the sender is degraded then, and stands as its
+// best source does. Sources that failed by themselves are nobody's any more.
+func (j *judgement) senderWithPairs(name string, counts func(id string) bool) standing {
+	own := j.sender(name, counts)
+	var all, live []standing
+	for _, s := range j.plan.Sources {
+		st := j.pair(s.Name, name, counts)
+		all = append(all, st)
+		if j.source(s.Name).Status != Fail {
+			live = append(live, st)
+		}
+	}
+	if len(live) == 0 {
+		live = all
+	}
+	pairs := best(live)
+	if pairs.usable() {
+		pairs = lower(pairs, all)
+	}
+	return merge(own, pairs)
+}
+
+// best of several; pass when there is none to ask.
+func best(ss []standing) standing {
+	if len(ss) == 0 {
+		return standing{Status: Pass}
+	}
+	return slices.MinFunc(ss, func(a, b standing) int { return rank(a.Status) - rank(b.Status) })
+}
+
+// lower makes a pass degraded when another stands worse, and says why.
+func lower(s standing, others []standing) standing {
+	for _, o := range others {
+		if rank(o.Status) > rank(s.Status) {
+			s.Status = max2(s.Status, Degraded)
+			s.Because = union(s.Because, o.Because)
+		}
+		s.Stale = s.Stale || o.Stale
+	}
+	return s
+}
+
+// merge is the worse of both, with the reasons of both when they are equal.
+func merge(a, b standing) standing {
+	if rank(b.Status) > rank(a.Status) {
+		a, b = b, a
+	}
+	if a.Status == b.Status {
+		a.Because = union(a.Because, b.Because)
+	}
+	a.Stale = a.Stale || b.Stale
+	if b.Settle.After(a.Settle) {
+		a.Settle = b.Settle
+	}
+	return a
+}
+
+func max2(a, b Status) Status {
+	if rank(a) > rank(b) {
+		return a
+	}
+	return b
+}
+
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, id := range b {
+		if !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}

@@ -1,0 +1,237 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"smtprelay/preflight/dns"
+)
+
+var ptrChecks = []*Check{ptrExists, ptrNameValid, ptrForwardConfirmed, ptrAllConfirmed, ptrSingle, ptrTargetNotAlias}
+
+var ptrExists = &Check{
+	ID:       "PTR-EXISTS",
+	Scope:    ScopeSource,
+	Title:    "the address has a name",
+	Severity: Mandatory,
+	Change:   "=",
+	Why:      "Gmail, Outlook, Yahoo, GMX, T-Online and many others refuse mail from an address without a name",
+	Ref:      "RFC 1912 section 2.1",
+	Needs:    []string{"EGRESS-PUBLIC"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a := p.names(ctx)
+		expected := p.wanted()
+		if expected == "" {
+			expected = "a name"
+		}
+		switch {
+		case a.Outcome == dns.Present:
+			return pass("%s is %s", p.addr(), list(hosts(a)))
+		case a.Outcome == dns.Temp:
+			r := unknown(expected, a)
+			r.Remedy.Who = "whoever runs " + parent(dns.Reverse(p.addr())) + ": receivers that ask get no answer either, and send us away for now"
+			r.Remedy.Steps = append(r.Remedy.Steps, fmt.Sprintf("dig %s ptr +trace", dns.Reverse(p.addr())))
+			return r
+		}
+		return fail(p.renaming(ctx, a, Add), expected, "%s has no name (%s)", p.addr(), outcome(a))
+	},
+}
+
+// names asks for the names of the source's address.
+func (p *Probe) names(ctx context.Context) *dns.Answer {
+	return p.ask(ctx, dns.Reverse(p.addr()), dns.TypePTR)
+}
+
+// valid are the names among a PTR answer that can be host names on the internet.
+func (p *Probe) valid(a *dns.Answer) (names []string) {
+	for _, n := range hosts(a) {
+		if _, special := p.Plan.specialName(n); !special && dns.IsHostname(n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+var ptrNameValid = &Check{
+	ID:       "PTR-NAME-VALID",
+	Scope:    ScopeSource,
+	Title:    "the address's name is a host name",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "a name that cannot be looked up is no name: receivers treat the address as nameless",
+	Ref:      "RFC 1123 section 2.1",
+	Needs:    []string{"PTR-EXISTS"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a := p.names(ctx)
+		if names := p.valid(a); len(names) > 0 {
+			return pass("%s is a host name", names[0])
+		}
+		return fail(p.renaming(ctx, a, Replace), "a host name", "%s is not a public host name", list(quoted(hosts(a))))
+	},
+}
+
+func quoted(names []string) (all []string) {
+	for _, n := range names {
+		all = append(all, fmt.Sprintf("%q", n))
+	}
+	return all
+}
+
+// forward tells which of the names lead back to the address.
+type forward struct {
+	name   string
+	answer *dns.Answer
+}
+
+func (p *Probe) forwards(ctx context.Context) (fs []forward) {
+	for _, n := range p.valid(p.names(ctx)) {
+		fs = append(fs, forward{n, p.ask(ctx, n, family(p.addr()))})
+	}
+	return fs
+}
+
+func (f forward) confirms(addr netip.Addr) bool { return holds(f.answer, addr) }
+
+func (f forward) String() string {
+	if f.answer.Outcome == dns.Present {
+		return fmt.Sprintf("%s is %s", f.name, list(addrs(f.answer)))
+	}
+	return fmt.Sprintf("%s has no %s record (%s)", f.name, typeName(f.answer.Type), outcome(f.answer))
+}
+
+var ptrForwardConfirmed = &Check{
+	ID:       "PTR-FORWARD-CONFIRMED",
+	Scope:    ScopeSource,
+	Title:    "the address's name leads back to it",
+	Severity: Mandatory,
+	Change:   "=",
+	Why:      "anybody can claim any name in his own reverse zone; Gmail and most others believe only a name that points back",
+	Ref:      "RFC 1912 section 2.1",
+	Needs:    []string{"PTR-NAME-VALID"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		addr, fs := p.addr(), p.forwards(ctx)
+		expected := "contains " + addr.String()
+		for _, f := range fs {
+			if f.confirms(addr) {
+				return pass("%s is %s", f.name, addr)
+			}
+		}
+		for _, f := range fs {
+			if !definite(f.answer) {
+				return unknown(expected, f.answer)
+			}
+		}
+		return fail(p.confirming(ctx, fs), expected, "%s", list(fs))
+	},
+}
+
+// confirming makes name and address agree: by the name's address record if it is
+// the name we call ourselves, else by giving the address that name.
+func (p *Probe) confirming(ctx context.Context, fs []forward) Remedy {
+	ehlo := p.ehlo()
+	if _, special := p.Plan.specialName(ehlo); ehlo == "" || special {
+		return p.pointing(fs[0].answer)
+	}
+	for _, f := range fs {
+		if f.name == ehlo {
+			return p.pointing(f.answer)
+		}
+	}
+	r := p.renaming(ctx, p.names(ctx), Replace)
+	a := p.aside(ctx, ehlo, family(p.addr()))
+	if !holds(a, p.addr()) {
+		r.Records = append(r.Records, p.pointing(a).Records...)
+	}
+	return r
+}
+
+var ptrAllConfirmed = &Check{
+	ID:       "PTR-ALL-CONFIRMED",
+	Scope:    ScopeSource,
+	Title:    "every name of the address leads back to it",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "Postfix and others test only the first name they get, and the order changes with every answer",
+	Ref:      "RFC 2181 section 10.2",
+	Needs:    []string{"PTR-FORWARD-CONFIRMED"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		addr, owner := p.addr(), p.names(ctx)
+		r := Remedy{Title: fmt.Sprintf("Take the stale names of %s away", addr)}
+		var stale []forward
+		for _, f := range p.forwards(ctx) {
+			switch {
+			case f.confirms(addr):
+			case !definite(f.answer):
+				return unknown("every name confirms", f.answer)
+			default:
+				stale = append(stale, f)
+				r.Records = append(r.Records, record(Remove, owner.Name, "PTR", absolute(f.name)))
+			}
+		}
+		if len(stale) == 0 {
+			return pass("every name of %s leads back to it", addr)
+		}
+		zone, servers := p.zone(ctx, owner, owner.Name)
+		r.Who = runs(zone, servers)
+		return fail(r, "every name confirms", "%s", list(stale))
+	},
+}
+
+var ptrSingle = &Check{
+	ID:       "PTR-SINGLE",
+	Scope:    ScopeSource,
+	Title:    "the address has one name",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "several names are legal, but a receiver that looks at one of them may see one that is not in our EHLO",
+	Ref:      "RFC 2181 section 10.2",
+	Needs:    []string{"PTR-EXISTS"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a := p.names(ctx)
+		if len(a.Records) == 1 {
+			return pass("%s has one name", p.addr())
+		}
+		names := hosts(a)
+		keep := p.ehlo()
+		if !slices.Contains(names, keep) {
+			keep = names[0]
+			for _, f := range p.forwards(ctx) {
+				if f.confirms(p.addr()) {
+					keep = f.name
+					break
+				}
+			}
+		}
+		zone, servers := p.zone(ctx, a, a.Name)
+		return fail(Remedy{
+			Title:   fmt.Sprintf("Leave %s one name", p.addr()),
+			Who:     runs(zone, servers),
+			Records: []Record{record(Replace, a.Name, "PTR", absolute(keep))},
+		}, "1", "%d names: %s", len(names), list(names))
+	},
+}
+
+var ptrTargetNotAlias = &Check{
+	ID:       "PTR-TARGET-NOT-ALIAS",
+	Scope:    ScopeSource,
+	Title:    "the address's name is no alias",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "a reverse record must name a host and not an alias; some receivers do not follow it",
+	Ref:      "RFC 2181 section 10.2",
+	Needs:    []string{"PTR-NAME-VALID"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		fs := p.forwards(ctx)
+		for _, f := range fs {
+			if !definite(f.answer) {
+				return unknown("an address record", f.answer)
+			}
+			if len(f.answer.Chain) > 0 {
+				return fail(p.unaliasing(ctx, f.name, f.answer), "an address record", "%s is an alias of %s", f.name, f.answer.Chain[0])
+			}
+		}
+		return pass("%s is no alias", list(p.valid(p.names(ctx))))
+	},
+}

@@ -1,0 +1,184 @@
+package preflight
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"smtprelay/preflight/dns"
+)
+
+// RecordTTL is the life of the records that remedies print.
+const RecordTTL = time.Hour
+
+// Quote is a text as the data of a TXT record: strings of at most 255 octets
+// (RFC 1035 section 3.3.14), quoted.
+func Quote(text string) string {
+	var b strings.Builder
+	for first := true; first || text != ""; first = false {
+		if !first {
+			b.WriteByte(' ')
+		}
+		part := text[:min(len(text), 255)]
+		text = text[len(part):]
+		b.WriteByte('"')
+		for _, c := range []byte(part) {
+			switch {
+			case c == '"' || c == '\\':
+				b.Write([]byte{'\\', c})
+			case c < ' ' || c > '~':
+				fmt.Fprintf(&b, `\%03d`, c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+		b.WriteByte('"')
+	}
+	return b.String()
+}
+
+func record(do Change, owner, rrtype, data string) Record {
+	return Record{Do: do, Owner: owner, TTL: RecordTTL, Type: rrtype, Data: data}
+}
+
+func absolute(name string) string { return name + "." }
+
+// zone names the zone that a name's records stand in, and whose it is. A denial
+// names it already; else the zone is looked for.
+func (p *Probe) zone(ctx context.Context, a *dns.Answer, owner string) (zone, servers string) {
+	z, err := dns.Authority(ctx, p.run.dns, owner)
+	if err != nil {
+		return cmp.Or(a.Zone, z.Name, parent(owner)), ""
+	}
+	var all []string
+	for _, s := range z.Servers {
+		all = append(all, s.Host)
+	}
+	if z.Mailbox != "" {
+		servers = mailbox(z.Mailbox)
+	}
+	if len(all) > 0 {
+		servers = strings.TrimSuffix(list(all)+"; "+servers, "; ")
+	}
+	return z.Name, servers
+}
+
+// mailbox reads the RNAME of an SOA as an address (RFC 1035 section 3.3.13).
+func mailbox(rname string) string {
+	for i := range len(rname) {
+		if rname[i] == '.' && (i == 0 || rname[i-1] != '\\') {
+			return strings.ReplaceAll(rname[:i], `\.`, ".") + "@" + rname[i+1:]
+		}
+	}
+	return rname
+}
+
+func parent(name string) string {
+	_, up, _ := strings.Cut(name, ".")
+	return up
+}
+
+func runs(zone, servers string) string {
+	if servers == "" {
+		return "whoever runs " + zone
+	}
+	return fmt.Sprintf("whoever runs %s (%s)", zone, servers)
+}
+
+// wanted is the name that the source is to have: its EHLO name, else mail under
+// the first sender domain. "" when nothing suggests itself.
+func (p *Probe) wanted() string {
+	if name := p.ehlo(); name != "" {
+		if _, special := p.Plan.specialName(name); !special {
+			return name
+		}
+	}
+	for _, s := range p.Plan.Senders {
+		if dns.IsHostname("mail." + s.Domain) {
+			return "mail." + s.Domain
+		}
+	}
+	return ""
+}
+
+// renaming has the reverse zone name the address as we call ourselves. The
+// answer is that to the PTR question: its last alias owns the record (RFC 2317).
+func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
+	addr, name := p.addr(), p.wanted()
+	zone, servers := p.zone(ctx, a, a.Name)
+	r := Remedy{
+		Title: fmt.Sprintf("Give %s its name", addr),
+		Who:   runs(zone, servers) + ", as a rule the provider of the address",
+		Steps: []string{
+			fmt.Sprintf("nslookup -q=ns %s.", zone),
+			fmt.Sprintf("dig %s ptr +trace", dns.Reverse(addr)),
+		},
+	}
+	if name == "" {
+		return r
+	}
+	if a.Outcome != dns.Broken {
+		r.Records = []Record{record(do, a.Name, "PTR", absolute(name))}
+	}
+	which := addr.String()
+	if !addr.Is4() {
+		which += " (" + dns.Reverse(addr) + ")"
+	}
+	r.Message = fmt.Sprintf("Please set the reverse lookup (PTR) record for %s to %s.", which, name)
+	if holds(p.aside(ctx, name, family(addr)), addr) {
+		r.Message += fmt.Sprintf(" The %s record of that name already points to %s.", familyName(addr), addr)
+	}
+	return r
+}
+
+// pointing has a name point to the source's address. What stands there is
+// replaced, unless all of it are sources of ours. The answer is that to the
+// question for the name's addresses.
+func (p *Probe) pointing(a *dns.Answer) Remedy {
+	addr := p.addr()
+	do, gone := Add, []netip.Addr(nil)
+	for _, other := range addrs(a) {
+		if !slices.Contains(p.Plan.egresses(), other) {
+			do, gone = Replace, append(gone, other)
+		}
+	}
+	r := Remedy{
+		Title:   fmt.Sprintf("Point %s to %s", a.Question, addr),
+		Who:     "whoever runs the zone of " + a.Name,
+		Records: []Record{record(do, a.Name, familyName(addr), addr.String())},
+	}
+	if do == Replace {
+		for _, other := range addrs(a) {
+			if slices.Contains(p.Plan.egresses(), other) {
+				r.Records = append(r.Records, record(Add, a.Name, familyName(addr), other.String()))
+			}
+		}
+		r.Steps = []string{fmt.Sprintf("It replaces %s. If something there needs the name, give this source another: ehlo = \"...\", and the same in its PTR.", list(gone))}
+	}
+	if a.Outcome == dns.Broken {
+		r.Records = nil
+	}
+	return r
+}
+
+// unaliasing puts address records where an alias stands, and an SPF record that
+// was seen through it. The answer is any that went through the alias.
+func (p *Probe) unaliasing(ctx context.Context, name string, a *dns.Answer) Remedy {
+	r := Remedy{
+		Title:   fmt.Sprintf("Give %s address records instead of the alias", name),
+		Who:     "whoever runs the zone of " + name,
+		Records: []Record{record(Remove, name, "CNAME", absolute(a.Chain[0]))},
+	}
+	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA, dns.TypeTXT} {
+		for _, rr := range p.aside(ctx, name, t).Records {
+			if t != dns.TypeTXT || isSPF(rr.Text) {
+				r.Records = append(r.Records, record(Add, name, typeName(t), data(rr)))
+			}
+		}
+	}
+	return r
+}

@@ -1,0 +1,142 @@
+package preflight
+
+import (
+	lru "container/list"
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// Sender domains that the configuration does not name are looked at when their
+// first mail comes, and again when mail comes after the answers have expired.
+
+const (
+	maxSights    = 10_000 // sender domains remembered; the one unused for longest is forgotten
+	sightsAtOnce = 8      // looks under way
+)
+
+type sights struct {
+	gate  *Gate
+	limit int
+	turn  chan struct{}
+	group singleflight.Group
+
+	mu    sync.Mutex
+	byKey map[string]*lru.Element // of *sight
+	order *lru.List               // most recently used first
+}
+
+// sight is what is known of one sender. It is not changed; a later look puts
+// another in its place.
+type sight struct {
+	key     string
+	plan    *Plan // with this sender alone
+	history History
+	held    []held // what is not simply good
+	next    time.Time
+
+	mu     sync.Mutex
+	base   *judgement // on which merged rests
+	merged *judgement
+}
+
+func newSights(g *Gate) *sights {
+	return &sights{gate: g, limit: maxSights, turn: make(chan struct{}, sightsAtOnce), byKey: map[string]*lru.Element{}, order: lru.New()}
+}
+
+// look returns what is known of a sender, asking if that is nothing or too
+// old. nil: nothing was known when ctx ended; the look goes on without it.
+func (s *sights) look(ctx context.Context, who Sender) *sight {
+	key := who.Domain + " " + who.Envelope
+	known := s.get(key)
+	if known != nil && time.Now().Before(known.next) {
+		return known
+	}
+	done := s.group.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runTime)
+		defer cancel()
+		s.turn <- struct{}{}
+		defer func() { <-s.turn }()
+		return s.put(s.ask(ctx, key, who, known)), nil
+	})
+	select {
+	case r := <-done:
+		return r.Val.(*sight)
+	case <-ctx.Done():
+		return known
+	}
+}
+
+// ask looks at the sender and its pairs. The findings of host and sources are
+// made again on the way, as others wait for them, but the gate's own count.
+func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) *sight {
+	p := s.gate.plan
+	p.Senders, p.SmartHosts = []Sender{who}, nil
+	fs, _ := Run(ctx, &p, s.gate.out)
+	var before History
+	if known != nil {
+		before = known.history
+	}
+	now := time.Now()
+	h, hs := observe(before, &p, fs, now, known == nil)
+	n := &sight{key: key, plan: &p, history: History{Entries: map[string]Entry{}}}
+	var own []held
+	for _, f := range hs {
+		if f.Check.Scope != ScopeSender && f.Check.Scope != ScopePair || f.Severity == Informational {
+			continue
+		}
+		own = append(own, f)
+		n.history.Entries[f.key()] = h.Entries[f.key()]
+		if f.Status != Pass && f.Status != Skip || f.Stale || f.Settle.After(now) {
+			n.held = append(n.held, f)
+		}
+	}
+	n.next = schedule(n.history, own, p.Policy, now, rand.Float64())
+	return n
+}
+
+// judge puts what is known of host and sources beside what is known of the sender.
+func (s *sight) judge(base *judgement) *judgement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.base != base {
+		all := append([]held(nil), base.host...)
+		for _, src := range s.plan.Sources {
+			all = append(all, base.sources[src.Name]...)
+		}
+		s.base, s.merged = base, judge(s.plan, append(all, s.held...), base.at)
+		s.merged.plan, s.merged.policy = base.plan, base.policy
+	}
+	return s.merged
+}
+
+func (s *sights) get(key string) *sight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.byKey[key]
+	if !ok {
+		return nil
+	}
+	s.order.MoveToFront(e)
+	return e.Value.(*sight)
+}
+
+func (s *sights) put(n *sight) *sight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.byKey[n.key]; ok {
+		e.Value = n
+		s.order.MoveToFront(e)
+		return n
+	}
+	s.byKey[n.key] = s.order.PushFront(n)
+	if s.order.Len() > s.limit {
+		last := s.order.Back()
+		s.order.Remove(last)
+		delete(s.byKey, last.Value.(*sight).key)
+	}
+	return n
+}

@@ -1,0 +1,210 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"blitiri.com.ar/go/spf"
+)
+
+var spfHeloChecks = []*Check{spfHeloPresent, spfHeloPass}
+
+var spfHeloPresent = &Check{
+	ID:       "SPF-HELO-PRESENT",
+	Scope:    ScopeSource,
+	Title:    "the EHLO name has an SPF record",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "a bounce has no other sender than the EHLO name; without a record it is judged by guesses",
+	Ref:      "RFC 7208 section 10.1.3",
+	Needs:    []string{"EGRESS-PUBLIC", "EHLO-PUBLIC-NAME"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		n := p.spfTree(ctx, p.ehlo())
+		switch {
+		case len(n.Records) > 0:
+			return pass("%s: %s", n.Domain, n.Records[0])
+		case !definite(n.Answer):
+			return unknown("one", n.Answer)
+		}
+		return fail(Remedy{
+			Title:   "Publish an SPF record for " + n.Domain,
+			Who:     "whoever runs the zone of " + n.Answer.Name,
+			Records: []Record{record(Add, n.Answer.Name, "TXT", Quote("v=spf1 a -all"))},
+		}, "one", "%s has no SPF record (%s)", n.Domain, noRecord(n.Answer))
+	},
+}
+
+var spfHeloPass = &Check{
+	ID:       "SPF-HELO-PASS",
+	Scope:    ScopeSource,
+	Title:    "the EHLO name's SPF record lets the source pass",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "receivers that check the greeting refuse a fail, and bounces are judged by it alone",
+	Ref:      "RFC 7208 section 2.3; RFC 7208 section 2.4",
+	Needs:    []string{"SPF-HELO-PRESENT"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		ehlo, addr := p.ehlo(), p.addr()
+		res := p.evaluate(ctx, addr, ehlo, ehlo, false)
+		switch res.Result {
+		case spf.Pass:
+			return pass("%s passes for %s (%s)", addr, ehlo, reason(res))
+		case spf.TempError:
+			return p.undecided(ehlo, res)
+		}
+		n := p.spfTree(ctx, ehlo)
+		r := p.spfRemedy(ctx, n)
+		// `a` that finds another address is a fault of the address record.
+		named, a := false, p.ask(ctx, ehlo, family(addr))
+		for _, t := range n.Terms {
+			named = named || t.Name == "a" && !t.Modifier && t.Qualifier == '+' && (t.Domain == "" || strings.EqualFold(t.Domain, ehlo))
+		}
+		if named && definite(a) && !holds(a, addr) && res.Result != spf.PermError {
+			r = p.pointing(a)
+		}
+		f := fail(r, "pass", "%s for %s: %s", res.Result, ehlo, reason(res))
+		if res.Result == spf.SoftFail || res.Result == spf.Neutral {
+			f.Severity = Recommended
+		}
+		return f
+	},
+}
+
+// undecided is the result of an evaluation that a question without answer ended.
+func (p *Probe) undecided(domain string, res spfResult) Result {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.answers {
+		if !definite(a) {
+			return unknown("pass", a)
+		}
+	}
+	return Result{Status: Unknown, Found: fmt.Sprintf("%s for %s: %s", res.Result, domain, reason(res)), Expected: "pass"}
+}
+
+// reason says what ended an evaluation, in our words: the evaluator's own may change.
+func reason(r spfResult) string {
+	for _, why := range []struct {
+		err  error
+		text string
+	}{
+		{spf.ErrMatchedAll, "only `all` matches"},
+		{spf.ErrMatchedA, "an `a` term matches"},
+		{spf.ErrMatchedIP, "an address term matches"},
+		{spf.ErrMatchedMX, "an `mx` term matches"},
+		{spf.ErrMatchedPTR, "a `ptr` term matches"},
+		{spf.ErrMatchedExists, "an `exists` term matches"},
+		{spf.ErrLookupLimitReached, "more than 10 look-ups"},
+		{spf.ErrVoidLookupLimitReached, "more than 2 look-ups that find nothing"},
+		{spf.ErrTooManyMXRecords, "more than 10 exchangers in one `mx`"},
+		{spf.ErrMultipleRecords, "more than one record"},
+		{spf.ErrNoResult, "a term leads to no record"},
+		{spf.ErrUnknownField, "an unknown term"},
+		{spf.ErrInvalidIP, "a bad address"},
+		{spf.ErrInvalidMask, "a bad prefix length"},
+		{spf.ErrInvalidMacro, "a bad macro"},
+		{spf.ErrInvalidDomain, "a bad domain"},
+	} {
+		if errors.Is(r.Err, why.err) {
+			return why.text
+		}
+	}
+	if r.Err == nil {
+		return "no term matches"
+	}
+	return r.Err.Error()
+}
+
+// spfRemedy is the one change that puts right all that we find wrong with a
+// domain's record: findings that share it show it once.
+func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
+	owner := n.Answer.Name
+	r := Remedy{Who: "whoever runs the zone of " + owner}
+	if len(n.Records) == 0 {
+		r.Title = "Publish an SPF record for " + n.Domain
+		s := suggestSPF(nil, p.Plan.egresses(), nil)
+		r.Records = []Record{record(Add, owner, "TXT", Quote(s.Text))}
+		r.Steps = []string{"Add your other senders (mailbox provider, newsletter) before you make it -all."}
+		return r
+	}
+	r.Title = "Correct the SPF record of " + n.Domain
+	dead := n.dead()
+	voids := p.deadNames(ctx, n.Domain)
+	s := suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string {
+		switch {
+		case dead[t.Text] != "":
+			return dead[t.Text]
+		case t.Modifier:
+			return ""
+		case t.Name == "ptr":
+			return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
+		case tooWide(t):
+			return "it lets in a large part of the internet; name the networks that send"
+		case (t.Name == "a" || t.Name == "mx") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:
+			return "the name does not exist"
+		}
+		return ""
+	})
+	r.Records = []Record{record(Replace, owner, "TXT", Quote(s.Text))}
+	r.Steps = s.Left
+	return r
+}
+
+// deadNames are those that a record asks for and finds nothing at, when there are
+// too many of them.
+func (p *Probe) deadNames(ctx context.Context, domain string) map[string]bool {
+	aside := &Probe{Plan: p.Plan, run: p.run}
+	voids := aside.evaluate(ctx, spfNobody, "", domain, true).Voids
+	if len(voids) <= spfVoids {
+		return nil
+	}
+	all := map[string]bool{}
+	for _, v := range voids {
+		all[v] = true
+	}
+	return all
+}
+
+// tooWide networks make receivers doubt the record.
+func tooWide(t spfTerm) bool {
+	return t.Prefix.IsValid() && t.Qualifier == '+' && (t.Prefix.Addr().Is4() && t.Prefix.Bits() < 16 || t.Prefix.Addr().Is6() && t.Prefix.Bits() < 32)
+}
+
+// envelope is the domain of the sender's MAIL FROM.
+func (p *Probe) envelope() string {
+	if p.Sender.Envelope != "" {
+		return p.Sender.Envelope
+	}
+	return p.Sender.Domain
+}
+
+// spfSeverity is how much the sender's record matters by Policy.SPF.
+func (p *Probe) spfSeverity() Severity {
+	if p.Plan.Policy.SPF == "warn" {
+		return Recommended
+	}
+	return ""
+}
+
+// spfSources are the sources for which SPF of a sender can be evaluated: without
+// one, nothing can be said.
+func (p *Probe) spfSources() (all []*Source) {
+	usable := p.Plan.egresses()
+	for i := range p.Plan.Sources {
+		if slices.Contains(usable, p.Plan.egress(&p.Plan.Sources[i])) {
+			all = append(all, &p.Plan.Sources[i])
+		}
+	}
+	return all
+}
+
+// evaluations of the sender for each source; helo is what the source greets with.
+func (p *Probe) evaluations(ctx context.Context, far bool) (all []spfResult) {
+	for _, s := range p.spfSources() {
+		all = append(all, p.evaluate(ctx, p.Plan.egress(s), s.EHLO, p.envelope(), far))
+	}
+	return all
+}

@@ -1,0 +1,149 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+
+	"blitiri.com.ar/go/spf"
+
+	"smtprelay/preflight/dns"
+)
+
+const (
+	spfLookups = 10 // terms that ask DNS, RFC 7208 section 4.6.4
+	spfVoids   = 2  // of them those that find nothing
+	spfFar     = 64 // how far we count beyond that
+)
+
+// spfNobody is an address that no record lists: it walks every term.
+var spfNobody = netip.MustParseAddr("203.0.113.254")
+
+// spfResult is what an evaluation came to, with what it cost.
+type spfResult struct {
+	spf.Result
+	Err     error
+	Lookups int
+	Voids   []string // names that gave nothing
+}
+
+// evaluate does check_host as a receiver would. With far the limits are lifted,
+// to count by how much they are exceeded.
+func (p *Probe) evaluate(ctx context.Context, addr netip.Addr, helo, domain string, far bool) spfResult {
+	e := &spfLooker{probe: p, v6: addr.Is6(), first: true}
+	opts := []spf.Option{spf.WithContext(ctx), spf.WithResolver(e)}
+	if far {
+		opts = append(opts, spf.OverrideLookupLimit(spfFar), spf.OverrideVoidLookupLimit(spfFar))
+	}
+	res, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), helo, "postmaster@"+domain, opts...)
+	return spfResult{Result: res, Err: err, Lookups: e.lookups, Voids: e.voids}
+}
+
+// spfLooker is the evaluator's resolver. It counts what RFC 7208 counts: each
+// term that asks, but not the addresses of exchangers and of names of an address.
+type spfLooker struct {
+	probe   *Probe
+	v6      bool
+	first   bool // the record itself is not a term
+	free    int  // address questions that come with the last mx or ptr
+	lookups int
+	voids   []string
+}
+
+func (e *spfLooker) LookupTXT(ctx context.Context, name string) ([]string, error) {
+	if !e.first {
+		e.lookups++
+	}
+	e.first, e.free = false, 0
+	a, err := e.ask(ctx, name, dns.TypeTXT)
+	var all []string
+	for _, r := range a.Records {
+		all = append(all, r.Text)
+	}
+	return all, err
+}
+
+func (e *spfLooker) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
+	e.lookups++
+	a, err := e.ask(ctx, name, dns.TypeMX)
+	e.void(a)
+	var all []*net.MX
+	for _, r := range a.Records {
+		if r.Host != "" {
+			all = append(all, &net.MX{Host: r.Host, Pref: r.Pref})
+		}
+	}
+	e.free = len(all)
+	return all, err
+}
+
+func (e *spfLooker) LookupAddr(ctx context.Context, addr string) ([]string, error) {
+	e.lookups++
+	ip, err := netip.ParseAddr(addr)
+	if err != nil {
+		return nil, &net.DNSError{Err: err.Error(), Name: addr}
+	}
+	a, err := e.ask(ctx, dns.Reverse(ip), dns.TypePTR)
+	e.void(a)
+	names := hosts(a)
+	e.free = min(len(names), spfLookups)
+	return names, err
+}
+
+// LookupIPAddr asks for addresses of the client's family, and for IPv4 always,
+// since `exists` looks for nothing else (RFC 7208 section 5.7).
+func (e *spfLooker) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
+	term := e.free == 0
+	if term {
+		e.lookups++
+	} else {
+		e.free--
+	}
+	a, err := e.ask(ctx, name, dns.TypeA)
+	if e.v6 && (err == nil || notFound(err)) {
+		six, err6 := e.ask(ctx, name, dns.TypeAAAA)
+		if err6 == nil || !notFound(err6) {
+			four := a
+			a, err = six, err6
+			if err6 == nil {
+				a = &dns.Answer{Question: six.Question, Type: six.Type, Outcome: dns.Present}
+				a.Records = append(append(a.Records, six.Records...), four.Records...)
+			}
+		}
+	}
+	if term {
+		e.void(a)
+	}
+	var all []net.IPAddr
+	for _, r := range a.Records {
+		all = append(all, net.IPAddr{IP: r.Addr.AsSlice()})
+	}
+	return all, err
+}
+
+func (e *spfLooker) void(a *dns.Answer) {
+	if absent(a) {
+		e.voids = append(e.voids, a.Question)
+	}
+}
+
+// ask makes of an answer the one kind of error that the evaluator reads. A name
+// that cannot be asked for at all does not exist (RFC 7208 section 4.3).
+func (e *spfLooker) ask(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	canonical, err := dns.Canonical(name)
+	if err != nil {
+		a := &dns.Answer{Question: name, Name: name, Type: t, Outcome: dns.NoName}
+		return a, &net.DNSError{Err: "no such name", Name: name, IsNotFound: true}
+	}
+	a, err := e.probe.Query(ctx, canonical, t)
+	if err == nil {
+		return a, nil
+	}
+	return a, &net.DNSError{Err: outcome(a), Name: canonical, Server: a.Server, IsNotFound: absent(a), IsTemporary: a.Outcome == dns.Temp}
+}
+
+func notFound(err error) bool {
+	var d *net.DNSError
+	return errors.As(err, &d) && d.IsNotFound
+}

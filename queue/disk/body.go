@@ -1,0 +1,279 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"smtprelay/queue"
+)
+
+// bodyDirs remembers which directories of body files are known to be durable.
+type bodyDirs struct {
+	mu   sync.Mutex
+	made map[string]bool
+}
+
+// bodyPath names a body file after its message, in one of 1,024 directories.
+func (s *Store) bodyPath(id queue.ID) string {
+	return s.path("bodies", string(id[idLen-2:]), string(id))
+}
+
+// createBody creates the body file of a message, in a durable directory.
+func (s *Store) createBody(id queue.ID) (vfs.File, error) {
+	name := s.bodyPath(id)
+	dir := s.fs.PathDir(name)
+	s.bodies.mu.Lock()
+	defer s.bodies.mu.Unlock()
+	if !s.bodies.made[dir] {
+		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+		if err := s.syncDir(s.path("bodies")); err != nil {
+			return nil, err
+		}
+		if s.bodies.made == nil {
+			s.bodies.made = map[string]bool{}
+		}
+		s.bodies.made[dir] = true
+	}
+	return s.fs.Create(name, category)
+}
+
+// sweep removes body files that no message names: what was being written, or
+// removed, when we stopped. A file that cannot be one of ours is left alone.
+func (s *Store) sweep() error {
+	dirs, err := s.fs.List(s.path("bodies"))
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		names, err := s.fs.List(s.path("bodies", d))
+		if err != nil {
+			s.log.Warn("foreign file left alone", "err", err)
+			continue
+		}
+		for _, n := range names {
+			if err := s.sweepFile(d, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) sweepFile(dir, name string) error {
+	v, ok := parseID(name)
+	if !ok || name[idLen-2:] != dir {
+		s.log.Warn("foreign file left alone", "err", s.path("bodies", dir, name))
+		return nil
+	}
+	s.ids.seen(v)
+	if s.index.entries[queue.ID(name)] != nil {
+		return nil
+	}
+	_, err := s.get([]byte(quarantineMsg + name))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return s.fs.Remove(s.path("bodies", dir, name))
+	}
+	return err
+}
+
+// Body opens the stored body. A small one is verified before it is returned, a
+// file while it is read: the last Read says ErrDamaged instead of io.EOF, and
+// the message is in quarantine by then.
+func (s *Store) Body(ctx context.Context, id queue.ID) (io.ReadSeekCloser, error) {
+	done, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	e := s.entry(id)
+	if e == nil {
+		return nil, fmt.Errorf("body of %s: %w", id, queue.ErrNotFound)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	body, err := s.openBody(id)
+	if err != nil {
+		return nil, fmt.Errorf("body of %s: %w", id, err)
+	}
+	return body, nil
+}
+
+// entry returns a message of the index, nil when there is none.
+func (s *Store) entry(id queue.ID) *entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index.entries[id]
+}
+
+// openBody opens the body of a message whose entry is locked.
+func (s *Store) openBody(id queue.ID) (io.ReadSeekCloser, error) {
+	m, err := s.message(id)
+	if err != nil {
+		return nil, err
+	}
+	if m.File {
+		f, err := s.fs.Open(s.bodyPath(id))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, s.damaged(id, errDamage("its body file is gone"))
+		}
+		if err != nil {
+			return nil, err
+		}
+		return &bodyFile{File: f, s: s, m: m, sum: sha256.New()}, nil
+	}
+	v, err := s.get(bodyKey(id))
+	sum := sha256.Sum256(v)
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return nil, s.damaged(id, errDamage("its body is gone"))
+	case pebble.IsCorruptionError(err):
+		return nil, s.damaged(id, errDamage("%v", err))
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(sum[:], m.Sum):
+		return nil, s.damaged(id, errDamage("its body does not match its checksum"))
+	}
+	return inMemory{bytes.NewReader(v)}, nil
+}
+
+// message reads the record of a message whose entry is locked; what is damaged
+// is put away.
+func (s *Store) message(id queue.ID) (*message, error) {
+	if s.entry(id) == nil {
+		return nil, queue.ErrNotFound
+	}
+	v, err := s.get(messageKey(id))
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		return nil, s.damaged(id, errDamage("its record is gone"))
+	case pebble.IsCorruptionError(err):
+		return nil, s.damaged(id, errDamage("%v", err))
+	case err != nil:
+		return nil, err
+	}
+	m, err := decodeMessage(id, v)
+	if errors.Is(err, queue.ErrDamaged) {
+		return nil, s.damaged(id, err)
+	}
+	return m, err
+}
+
+// damaged puts a message whose entry is locked away and returns why.
+func (s *Store) damaged(id queue.ID, why error) error {
+	if s.entry(id) == nil {
+		return why // put away already, or gone
+	}
+	if err := s.isolate(id, why); err != nil {
+		return err
+	}
+	return why
+}
+
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
+
+// bodyFile verifies what is read from a file. sum covers the first summed
+// octets; reading from the start again starts it again.
+type bodyFile struct {
+	vfs.File
+	s      *Store
+	m      *message
+	pos    int64
+	sum    hash.Hash
+	summed int64
+	bad    error
+}
+
+func (b *bodyFile) Read(p []byte) (int, error) {
+	if b.bad != nil {
+		return 0, b.bad
+	}
+	if b.pos >= b.m.Size {
+		return 0, b.verdict()
+	}
+	if left := b.m.Size - b.pos; int64(len(p)) > left {
+		p = p[:left]
+	}
+	n, err := b.File.ReadAt(p, b.pos)
+	if b.pos == b.summed {
+		b.sum.Write(p[:n])
+		b.summed += int64(n)
+	}
+	b.pos += int64(n)
+	switch {
+	case n > 0:
+		return n, nil
+	case err == io.EOF:
+		return 0, b.damaged("its body file is cut short at %d of %d octets", b.pos, b.m.Size)
+	}
+	return 0, err
+}
+
+// verdict is io.EOF for a whole body. What was skipped by Seek is read for it.
+func (b *bodyFile) verdict() error {
+	rest := io.NewSectionReader(b.File, b.summed, b.m.Size-b.summed)
+	n, err := io.Copy(b.sum, rest)
+	b.summed += n
+	if err != nil {
+		return err
+	}
+	st, err := b.File.Stat()
+	switch {
+	case err != nil:
+		return err
+	case st.Size() != b.m.Size:
+		return b.damaged("its body file has %d octets, not %d", st.Size(), b.m.Size)
+	case !bytes.Equal(b.sum.Sum(nil), b.m.Sum):
+		return b.damaged("its body file does not match its checksum")
+	}
+	return io.EOF
+}
+
+func (b *bodyFile) damaged(format string, a ...any) error {
+	b.bad = errDamage(format, a...)
+	done, err := b.s.use()
+	if err != nil {
+		return b.bad // Close or a failed disk came first: it is found the next time
+	}
+	defer done()
+	if e := b.s.entry(b.m.ID); e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		_ = b.s.damaged(b.m.ID, b.bad)
+	}
+	return b.bad
+}
+
+func (b *bodyFile) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += b.pos
+	case io.SeekEnd:
+		offset += b.m.Size
+	}
+	if offset < 0 {
+		return b.pos, fmt.Errorf("seek to %d", offset)
+	}
+	b.pos = offset
+	if offset == 0 {
+		b.sum.Reset()
+		b.summed = 0
+	}
+	return offset, nil
+}

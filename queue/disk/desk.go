@@ -1,0 +1,168 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"smtprelay/queue"
+)
+
+// List goes through the messages that were there when it began, those that are
+// gone by the time left out. Filter.Limit counts messages.
+func (s *Store) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry, error] {
+	return func(yield func(queue.Entry, error) bool) {
+		count := 0
+		for _, e := range s.all(f) {
+			if f.Limit > 0 && count == f.Limit {
+				return
+			}
+			x, err := s.look(ctx, e, f)
+			switch {
+			case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
+				continue
+			case err != nil:
+				yield(queue.Entry{}, err)
+				return
+			case len(x.Recipients) == 0:
+				continue
+			}
+			count++
+			if !yield(x, nil) {
+				return
+			}
+		}
+	}
+}
+
+// all returns the messages that a filter may select, in order of arrival.
+func (s *Store) all(f queue.Filter) []*entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.ID != "" {
+		if e := s.index.entries[f.ID]; e != nil {
+			return []*entry{e}
+		}
+		return nil
+	}
+	es := make([]*entry, 0, len(s.index.entries))
+	for _, e := range s.index.entries {
+		es = append(es, e)
+	}
+	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
+	return es
+}
+
+// look reads what the filter selects of one message.
+func (s *Store) look(ctx context.Context, e *entry, f queue.Filter) (queue.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return queue.Entry{}, err
+	}
+	done, err := s.use()
+	if err != nil {
+		return queue.Entry{}, err
+	}
+	defer done()
+	j, err := s.read(e, func(it *item) bool {
+		return (f.State == "" || it.state == f.State) && (f.Domain == "" || it.d.name == f.Domain)
+	})
+	if err != nil {
+		return queue.Entry{}, err
+	}
+	x := queue.Entry{Message: *j.Message}
+	for _, r := range j.Recipients {
+		if f.Matches(j.Message, &r) {
+			x.Recipients = append(x.Recipients, r)
+		}
+	}
+	return x, nil
+}
+
+// Update changes message by message and syncs once, at the end. Filter.Limit
+// counts messages.
+func (s *Store) Update(ctx context.Context, f queue.Filter, c queue.Change) (int, error) {
+	changed := 0
+	for x, err := range s.List(ctx, f) {
+		if err != nil {
+			return changed, err
+		}
+		n, err := s.update(x, c)
+		changed += n
+		if err != nil {
+			return changed, err
+		}
+	}
+	done, err := s.use()
+	if err != nil || changed == 0 {
+		if err == nil {
+			done()
+		}
+		return changed, err
+	}
+	defer done()
+	b := s.db.NewBatch()
+	defer b.Close()
+	_ = b.LogData(nil, nil)
+	return changed, s.commit(b, pebble.Sync)
+}
+
+// update changes the recipients of one entry as they are now, without sync.
+func (s *Store) update(x queue.Entry, c queue.Change) (int, error) {
+	done, err := s.use()
+	if err != nil {
+		return 0, err
+	}
+	defer done()
+	e := s.entry(x.Message.ID)
+	if e == nil {
+		return 0, nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var cs []change
+	for _, r := range x.Recipients {
+		s.mu.Lock()
+		it := e.find(r.N)
+		s.mu.Unlock()
+		if it == nil {
+			continue
+		}
+		rec, err := s.recipient(e.id, r.N)
+		if errors.Is(err, queue.ErrDamaged) {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		next, ok := rec.Changed(c, time.Now().Round(0))
+		if !ok {
+			continue
+		}
+		rec.Recipient, rec.Delay = next, c.Delay
+		cs = append(cs, change{it, rec})
+	}
+	if len(cs) == 0 {
+		return 0, nil
+	}
+	return len(cs), s.write(cs, pebble.NoSync, func(it *item, st queue.State, due time.Duration, _ int) {
+		s.index.touch(it, st, due)
+	})
+}
+
+// Stat counts.
+func (s *Store) Stat(context.Context) (queue.Stat, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return queue.Stat{
+		Messages:    len(s.index.entries),
+		Waiting:     s.index.count[queue.Waiting],
+		Held:        s.index.count[queue.Held],
+		Failed:      s.index.count[queue.Failed],
+		Quarantined: s.quarantined,
+	}, nil
+}

@@ -1,0 +1,207 @@
+// Package disk is the queue on this machine's disk: records and small bodies
+// in Pebble, large bodies in files beside it, and in memory an index of what is
+// due when. What Commit, Settle, Reported and Update report as done has been
+// synced (one fsync for all that wait at the time), and a body file and its
+// directory before the record that names it. Every record and body carries a
+// checksum; a message that does not match it goes into quarantine, alone. After
+// a failed write or sync nothing more is accepted or handed out until a restart
+// has read what is really there.
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"smtprelay/queue"
+)
+
+// Options of the store. Zero fields mean the defaults named.
+type Options struct {
+	Log *slog.Logger // nil: discard
+	// MinFree is how many octets must be free on the file system for a new
+	// message; default 5 % of it, but at least 100 MiB and at most 1 GiB.
+	MinFree uint64
+	// Fatal is called when the storage failed in a way that only a restart
+	// mends; the store takes nothing in and hands nothing out from then on.
+	// Default: log it and exit with code 1.
+	Fatal func(error)
+}
+
+// Store is a queue.Store in one directory.
+type Store struct {
+	o    Options
+	log  *slog.Logger
+	fs   vfs.FS
+	dir  string
+	only io.Closer // the lock on dir
+	db   *pebble.DB
+	ids  ids
+	ran  clock
+	stop chan struct{} // closed by Close
+
+	using sync.RWMutex // held for reading while the store is in use, for writing by Close
+
+	mu          sync.Mutex // guards what follows
+	closed      bool
+	index       index
+	leases      uint64 // tokens given
+	sick        error  // why the store is unhealthy
+	quarantined int
+
+	marks  marks
+	bodies bodyDirs
+}
+
+var _ queue.Store = (*Store)(nil)
+
+// form is the form of the key spaces.
+const form = "1"
+
+// Open opens the store in dir, which it makes if need be, reads what is due,
+// and sweeps what a crash left over. An error names what is wrong and where;
+// a second Open of the same directory, by whatever process, is one.
+func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(error) { os.Exit(1) }
+	}
+	s := &Store{o: o, log: o.Log, fs: private{fs}, dir: dir, index: newIndex(), stop: make(chan struct{})}
+	if err := s.open(); err != nil {
+		if s.db != nil {
+			_ = s.db.Close()
+		}
+		if s.only != nil {
+			_ = s.only.Close()
+		}
+		return nil, fmt.Errorf("open queue %s: %w", dir, err)
+	}
+	go s.tick()
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := s.makeDir(); err != nil {
+		return err
+	}
+	if err := s.lockDir(); err != nil {
+		return err
+	}
+	if err := s.checkManifest(); err != nil {
+		return err
+	}
+	if err := s.openPebble(); err != nil {
+		return err
+	}
+	if err := s.checkForm(); err != nil {
+		return err
+	}
+	if err := s.readClock(); err != nil {
+		return err
+	}
+	if err := s.scan(); err != nil {
+		return err
+	}
+	if err := s.sweep(); err != nil {
+		return err
+	}
+	return s.openMarks()
+}
+
+// makeDir makes the directory for us alone, durably.
+func (s *Store) makeDir() error {
+	for _, d := range []string{s.dir, s.path("db"), s.path("bodies")} {
+		if err := s.fs.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := s.syncDir(s.fs.PathDir(s.dir)); err != nil {
+		return err
+	}
+	return s.syncDir(s.dir)
+}
+
+func (s *Store) path(elem ...string) string {
+	return s.fs.PathJoin(append([]string{s.dir}, elem...)...)
+}
+
+// lockDir keeps every other process, and a second Open of this one, out.
+func (s *Store) lockDir() error {
+	lock, err := s.fs.Lock(s.path("LOCK"))
+	if err == nil {
+		s.only = lock
+		return nil
+	}
+	if pe := new(os.PathError); errors.As(err, &pe) {
+		return err
+	}
+	return fmt.Errorf("another relay is using it: %w", err)
+}
+
+func (s *Store) openPebble() error {
+	cache := pebble.NewCache(8 << 20)
+	defer cache.Unref()
+	db, err := pebble.Open(s.path("db"), &pebble.Options{
+		FS:                 s.fs,
+		Cache:              cache,
+		MemTableSize:       32 << 20, // grows to this from 256 KiB
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             pebbleLog{s},
+		EventListener:      s.events(),
+	})
+	if err != nil {
+		return fmt.Errorf("%w (its files are left as they are)", err)
+	}
+	s.db = db
+	return nil
+}
+
+// Close ends all waiting and gives the directory free. Bodies being read stay
+// readable; drafts are lost, as their clients were told nothing yet.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.stop)
+	s.index.wake()
+	sick := s.sick
+	s.mu.Unlock()
+
+	s.using.Lock() // who is in the midst of something ends it
+	defer s.using.Unlock()
+	if sick != nil {
+		// Pebble's commits may hang after a failed sync; nothing is left to save.
+		return errors.Join(s.marks.close(), s.only.Close())
+	}
+	s.saveClock(pebble.NoSync)
+	return errors.Join(s.db.Flush(), s.marks.close(), s.db.Close(), s.only.Close())
+}
+
+var errClosed = errors.New("queue: the store is closed")
+
+// use keeps Close away until the caller calls the function returned.
+func (s *Store) use() (done func(), err error) {
+	s.using.RLock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		s.using.RUnlock()
+		return nil, errClosed
+	case s.sick != nil:
+		s.using.RUnlock()
+		return nil, fmt.Errorf("%w: %v", queue.ErrUnhealthy, s.sick)
+	}
+	return s.using.RUnlock, nil
+}

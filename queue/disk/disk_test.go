@@ -1,0 +1,301 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"smtprelay/queue"
+	"smtprelay/queue/queuetest"
+)
+
+func TestStoreOnDisk(t *testing.T) {
+	queuetest.Test(t, func(t *testing.T) queue.Store {
+		dir := filepath.Join(t.TempDir(), "queue")
+		return &onDisk{mustOpen(t, vfs.Default, dir, Options{MinFree: 1}), dir}
+	})
+}
+
+func TestStoreInMemory(t *testing.T) {
+	queuetest.Test(t, func(t *testing.T) queue.Store {
+		mem := vfs.NewCrashableMem()
+		return &inMem{mustOpen(t, mem, "queue", Options{}), mem}
+	})
+}
+
+// mustOpen opens a store whose failures fail the test, not the process.
+func mustOpen(t *testing.T, fs vfs.FS, dir string, o Options) *Store {
+	t.Helper()
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { t.Error(err) }
+	}
+	s, err := Open(fs, dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// onDisk crashes by going on with a copy of its directory, as after a kill.
+type onDisk struct {
+	*Store
+	dir string
+}
+
+func (s *onDisk) Crash(t *testing.T) queuetest.Crasher {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "queue")
+	if err := os.CopyFS(dir, os.DirFS(s.dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &onDisk{mustOpen(t, vfs.Default, dir, Options{MinFree: 1}), dir}
+}
+
+// inMem crashes by losing all that was not synced, as after a power failure.
+type inMem struct {
+	*Store
+	mem *vfs.MemFS
+}
+
+func (s *inMem) Crash(t *testing.T) queuetest.Crasher {
+	t.Helper()
+	mem := s.mem.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return &inMem{mustOpen(t, mem, "queue", Options{}), mem}
+}
+
+// journal is a log that tests can read while it is written.
+type journal struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.buf.String()
+}
+
+func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
+
+func TestSecondOpenIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, vfs.Default, dir, Options{})
+	_, err := Open(vfs.Default, dir, Options{})
+	if err == nil || !strings.Contains(err.Error(), "another relay") || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("second open: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, vfs.Default, dir, Options{})
+}
+
+func TestModes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "queue")
+	s := mustOpen(t, vfs.Default, dir, Options{MinFree: 1})
+	commit(t, s, make([]byte, 1<<20), "a.example")
+	commit(t, s, nil, "a.example")
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		st, err := d.Info()
+		want := fs.FileMode(0o600)
+		if d.IsDir() {
+			want = 0o700
+		}
+		if err == nil && st.Mode().Perm() != want && st.Size() > 0 { // an empty lock file tells nothing
+			t.Errorf("%s has mode %v, want %v", path, st.Mode().Perm(), want)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFull(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, mem, "queue", Options{MinFree: 1 << 20})
+	id := commit(t, s, []byte("x"), "a.example")
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1<<20 - 1, TotalBytes: 1 << 30})
+	if _, err := s.Create(t.Context()); !errors.Is(err, queue.ErrFull) {
+		t.Fatalf("create on a full disk: %v", err)
+	}
+	l := lease(t, s)
+	if js, err := s.Take(t.Context(), l, 1); err != nil || js[0].Message.ID != id {
+		t.Fatalf("a full disk stops delivery: %v, %v", js, err)
+	}
+	if err := s.Settle(t.Context(), l, queue.Result{ID: id, State: queue.Delivered}); err != nil {
+		t.Fatal(err)
+	}
+	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1 << 20, TotalBytes: 1 << 30})
+	commit(t, s, []byte("x"), "a.example")
+}
+
+func TestDefaultMinFree(t *testing.T) {
+	const mib, gib = 1 << 20, 1 << 30
+	for _, c := range []struct {
+		total, free uint64
+		full        bool
+	}{
+		{1 * gib, 99 * mib, true},
+		{1 * gib, 101 * mib, false},
+		{10 * gib, 500 * mib, true},
+		{10 * gib, 520 * mib, false},
+		{2048 * gib, 1*gib - 1, true},
+		{2048 * gib, 1 * gib, false},
+	} {
+		mem := vfs.NewMem()
+		s := mustOpen(t, mem, "queue", Options{})
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: c.free, TotalBytes: c.total})
+		if _, err := s.Create(t.Context()); errors.Is(err, queue.ErrFull) != c.full {
+			t.Errorf("%d of %d free: %v", c.free, c.total, err)
+		}
+	}
+}
+
+func TestIDsGoOn(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, mem, "queue", Options{})
+	s.ids.seen(1 << 59) // as if the wall clock had been years ahead
+	first := commit(t, s, nil, "a.example")
+	second := commit(t, s, nil, "a.example")
+	l := lease(t, s)
+	if _, err := s.Take(t.Context(), l, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Settle(t.Context(), l, queue.Result{ID: first, State: queue.Delivered}, queue.Result{ID: second, State: queue.Delivered}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, mem, "queue", Options{})
+	third := commit(t, s, nil, "a.example")
+	if first >= second || second >= third || len(third) != idLen {
+		t.Fatalf("IDs %s, %s and, after a restart, %s", first, second, third)
+	}
+}
+
+func TestMaybeDuplicate(t *testing.T) {
+	mem := vfs.NewMem() // a kill: what was written is there, synced or not
+	var log journal
+	s := mustOpen(t, mem, "queue", Options{})
+	a, b := commit(t, s, nil, "a.example"), commit(t, s, nil, "a.example")
+	l := lease(t, s)
+	if _, err := s.Take(t.Context(), l, 2); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []queue.ID{a, b} {
+		if err := s.Sending(t.Context(), l, id, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deferred := queue.Result{ID: b, State: queue.Waiting, Attempt: &queue.Attempt{Outcome: queue.Deferred}}
+	if err := s.Settle(t.Context(), l, deferred); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, mem, "queue", Options{Log: log.logger()})
+	if got := log.String(); strings.Count(got, "maybe duplicate") != 1 || !strings.Contains(got, "id="+string(a)) {
+		t.Fatalf("%s was being sent, %s was settled; the log says:\n%s", a, b, got)
+	}
+}
+
+func TestOrphansAreSwept(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, mem, "queue", Options{})
+	id := commit(t, s, make([]byte, inline+1), "a.example")
+	d, err := s.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Write(make([]byte, 3*inline)); err != nil {
+		t.Fatal(err)
+	}
+	orphan := d.(*draft).id
+	stray := s.path("bodies", "README")
+	if err := s.fs.MkdirAll(stray, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.fs.Create(s.path("bodies", "README", "hello"), category)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, mem, "queue", Options{})
+	if _, err := mem.Stat(s.bodyPath(orphan)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("orphan: %v", err)
+	}
+	if _, err := mem.Stat(s.bodyPath(id)); err != nil {
+		t.Errorf("body of a message: %v", err)
+	}
+	if _, err := mem.Stat(s.path("bodies", "README", "hello")); err != nil {
+		t.Errorf("foreign file: %v", err)
+	}
+}
+
+// commit stores a message.
+func commit(t *testing.T, s *Store, body []byte, domains ...string) queue.ID {
+	t.Helper()
+	id, err := tryCommit(s, body, domains...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func tryCommit(s *Store, body []byte, domains ...string) (queue.ID, error) {
+	ctx := context.Background()
+	d, err := s.Create(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer d.Abort()
+	if _, err := d.Write(body); err != nil {
+		return "", err
+	}
+	var rs []queue.Recipient
+	for _, dom := range domains {
+		rs = append(rs, queue.Recipient{Address: "u@" + dom, Domain: dom})
+	}
+	return d.Commit(ctx, &queue.Message{}, rs)
+}
+
+func lease(t *testing.T, s *Store) queue.Lease {
+	t.Helper()
+	ls, err := s.Claim(t.Context(), 1, time.Hour)
+	if err != nil || len(ls) != 1 {
+		t.Fatalf("claim: %v, %v", ls, err)
+	}
+	return ls[0]
+}

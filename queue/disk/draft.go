@@ -1,0 +1,239 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"smtprelay/queue"
+)
+
+// inline is the largest body kept in Pebble; a larger one is a file.
+const inline = 128 << 10
+
+// category tells Pebble's file system statistics whose writes these are.
+const category = vfs.WriteCategoryUnspecified
+
+var errEnded = errors.New("queue: the draft was committed or aborted")
+
+// draft collects a body: in memory, and once it is too large for that, in the
+// file of its message. buf is what is not in the file yet.
+type draft struct {
+	s    *Store
+	buf  []byte
+	sum  hash.Hash
+	size int64
+	id   queue.ID
+	file vfs.File
+	err  error // the draft has ended, or a write to it failed
+}
+
+// Create opens a draft, unless there is no room or the storage failed.
+func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
+	done, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.room(); err != nil {
+		return nil, err
+	}
+	return &draft{s: s, sum: sha256.New()}, nil
+}
+
+func (d *draft) Write(p []byte) (n int, err error) {
+	for len(p) > 0 && d.err == nil {
+		if len(d.buf) == inline {
+			d.err = d.spill()
+			continue
+		}
+		k := min(len(p), inline-len(d.buf))
+		d.sum.Write(p[:k])
+		d.buf = append(d.buf, p[:k]...)
+		d.size += int64(k)
+		n += k
+		p = p[k:]
+	}
+	return n, d.err
+}
+
+// spill empties the buffer into the file.
+func (d *draft) spill() error {
+	done, err := d.s.use()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if d.file == nil {
+		if err := d.s.room(); err != nil {
+			return err
+		}
+		d.id = d.s.ids.next()
+		if d.file, err = d.s.createBody(d.id); err != nil {
+			return d.s.writeError(err)
+		}
+	}
+	if _, err := d.file.Write(d.buf); err != nil {
+		return d.s.writeError(err)
+	}
+	d.buf = d.buf[:0]
+	return nil
+}
+
+// writeError is the error of a body that could not be written. A full disk
+// fails this message only: its file is given up, the space returns.
+func (s *Store) writeError(err error) error {
+	if full(err) {
+		return fmt.Errorf("%w: %w", queue.ErrFull, err)
+	}
+	return s.fail(fmt.Errorf("write body: %w", err))
+}
+
+func (d *draft) Reader() (io.ReadCloser, error) {
+	if d.err != nil {
+		return nil, d.err
+	}
+	if d.file == nil {
+		return io.NopCloser(bytes.NewReader(d.buf)), nil
+	}
+	if len(d.buf) > 0 {
+		if d.err = d.spill(); d.err != nil {
+			return nil, d.err
+		}
+	}
+	return d.s.fs.Open(d.s.bodyPath(d.id))
+}
+
+func (d *draft) Abort() {
+	if d.err != errEnded {
+		d.discard()
+	}
+}
+
+// discard ends the draft and gives back its space. What cannot be removed now
+// is swept at the next open.
+func (d *draft) discard() {
+	d.buf, d.err = nil, errEnded
+	if d.id == "" {
+		return
+	}
+	if d.file != nil {
+		_ = d.file.Close()
+	}
+	if done, err := d.s.use(); err == nil {
+		defer done()
+		_ = d.s.fs.Remove(d.s.bodyPath(d.id))
+	}
+}
+
+// Commit stores everything in one synced batch, after the body file if there is
+// one. When it fails, the draft has ended all the same.
+func (d *draft) Commit(ctx context.Context, m *queue.Message, rs []queue.Recipient) (queue.ID, error) {
+	if d.err != nil {
+		return "", d.err
+	}
+	id, err := d.commit(ctx, m, rs)
+	if err != nil {
+		d.discard()
+		return "", fmt.Errorf("store message: %w", err)
+	}
+	d.buf, d.err = nil, errEnded
+	return id, nil
+}
+
+func (d *draft) commit(ctx context.Context, m *queue.Message, rs []queue.Recipient) (queue.ID, error) {
+	if len(rs) == 0 {
+		return "", errors.New("no recipients")
+	}
+	if err := errors.Join(ctx.Err(), checkText(m, rs)); err != nil {
+		return "", err
+	}
+	if d.file != nil {
+		if err := d.keepFile(); err != nil {
+			return "", err
+		}
+	}
+	done, err := d.s.use()
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	if d.id == "" {
+		d.id = d.s.ids.next()
+	}
+	return d.id, d.s.put(d, m, rs)
+}
+
+// keepFile makes the body file durable, with its name.
+func (d *draft) keepFile() error {
+	if err := d.spill(); err != nil {
+		return err
+	}
+	err := d.file.Sync()
+	err = errors.Join(err, d.file.Close())
+	d.file = nil
+	if err == nil {
+		err = d.s.syncDir(d.s.fs.PathDir(d.s.bodyPath(d.id)))
+	}
+	if err != nil {
+		return d.s.fail(fmt.Errorf("sync body of %s: %w", d.id, err))
+	}
+	return nil
+}
+
+// put writes the records and, once they are durable, the index.
+func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
+	large := d.size > inline
+	now, wall := s.ran.now(), time.Now()
+	m.ID, m.Size, m.Received = d.id, d.size, wall.Round(0)
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := set(b, messageKey(d.id), message{*m, d.sum.Sum(nil), large}); err != nil {
+		return err
+	}
+	if !large {
+		if err := b.Set(bodyKey(d.id), d.buf, nil); err != nil {
+			return err
+		}
+	}
+	for i := range rs {
+		r := &rs[i]
+		r.N = i
+		if r.State == "" {
+			r.State, r.Next = queue.Waiting, m.Received
+		}
+		rec := recipient{Recipient: *r, Since: now, Delay: max(0, r.Next.Sub(wall))}
+		if err := set(b, rcptKey(d.id, i), rec); err != nil {
+			return err
+		}
+	}
+	if err := s.commit(b, pebble.Sync); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := &entry{id: d.id, items: make([]*item, 0, len(rs))}
+	for i := range rs {
+		s.index.add(e, &rs[i], now+max(0, rs[i].Next.Sub(wall)))
+	}
+	return nil
+}
+
+func set(b *pebble.Batch, key []byte, v any) error {
+	rec, err := encode(v)
+	if err != nil {
+		return err
+	}
+	return b.Set(key, rec, nil)
+}

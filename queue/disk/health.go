@@ -1,0 +1,104 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"smtprelay/queue"
+)
+
+// fail marks the store unhealthy: what the disk holds is known again only after
+// a restart has read it, for a sync that failed once may say yes the next time
+// without having written anything.
+func (s *Store) fail(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sick == nil {
+		s.sick = err
+		s.index.wake()
+		s.log.Error("storage failed", "err", err)
+	}
+	return fmt.Errorf("%w: %w", queue.ErrUnhealthy, err)
+}
+
+// health is nil while every write and sync has gone well.
+func (s *Store) health() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sick != nil {
+		return fmt.Errorf("%w: %w", queue.ErrUnhealthy, s.sick)
+	}
+	return nil
+}
+
+// commit writes a batch. Pebble tells of a failed write or sync only by its
+// logger and then reports success, so a nil of it is not enough.
+func (s *Store) commit(b *pebble.Batch, o *pebble.WriteOptions) error {
+	if err := s.health(); err != nil {
+		return err
+	}
+	if err := b.Commit(o); err != nil {
+		return s.fail(err)
+	}
+	return s.health()
+}
+
+// pebbleLog hears what Pebble has to say.
+type pebbleLog struct{ s *Store }
+
+func (l pebbleLog) Infof(string, ...any) {}
+
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.s.log.Warn("storage trouble", "err", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	err := l.s.fail(fmt.Errorf(format, args...))
+	l.s.o.Fatal(err)
+}
+
+// events listens for failures of work in the background. A damaged table is
+// not a failed write: what is not in it can still be delivered.
+func (s *Store) events() *pebble.EventListener {
+	return &pebble.EventListener{
+		BackgroundError: func(err error) {
+			if pebble.IsCorruptionError(err) {
+				s.log.Error("queue file damaged", "err", err)
+				return
+			}
+			s.fail(err)
+		},
+		DataCorruption: func(d pebble.DataCorruptionInfo) {
+			s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: %v", d.Path, d.Details))
+		},
+	}
+}
+
+const (
+	minFreeAtLeast = 100 << 20
+	minFreeAtMost  = 1 << 30
+)
+
+// room says whether there is space for one more message.
+func (s *Store) room() error {
+	u, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return nil // a file system that does not tell; a write that fails will
+	}
+	need := s.o.MinFree
+	if need == 0 {
+		need = min(max(u.TotalBytes/20, minFreeAtLeast), minFreeAtMost)
+	}
+	if u.AvailBytes < need {
+		return fmt.Errorf("%w: %d octets free, %d wanted", queue.ErrFull, u.AvailBytes, need)
+	}
+	return nil
+}
+
+// full says whether an error means no more than that the disk is full.
+func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}

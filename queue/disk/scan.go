@@ -1,0 +1,175 @@
+package disk
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"smtprelay/queue"
+)
+
+// checkManifest refuses a directory whose tables have lost the file that says
+// which of them count: Pebble would take it for new and clear it.
+func (s *Store) checkManifest() error {
+	db := s.path("db")
+	desc, err := pebble.Peek(db, s.fs)
+	if err != nil {
+		return err
+	}
+	if desc.Exists {
+		return nil
+	}
+	names, err := s.fs.List(db)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if strings.HasSuffix(n, ".sst") || strings.HasSuffix(n, ".log") {
+			return fmt.Errorf("%s holds %s but no manifest marker: restore the marker and its MANIFEST file", db, n)
+		}
+	}
+	return nil
+}
+
+// checkForm writes the form of the key spaces, or holds it against ours.
+func (s *Store) checkForm() error {
+	v, err := s.get([]byte(formKey))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return s.db.Set([]byte(formKey), []byte(form), pebble.Sync)
+	}
+	if err == nil && string(v) != form {
+		err = fmt.Errorf("it has form %q, this program reads form %q", v, form)
+	}
+	return err
+}
+
+// get returns a copy of a value.
+func (s *Store) get(key []byte) ([]byte, error) {
+	v, c, err := s.db.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	v = bytes.Clone(v)
+	return v, c.Close()
+}
+
+// readClock takes up the clock where it was saved last. A damaged clock costs
+// no mail: ages start from what the records say.
+func (s *Store) readClock() error {
+	s.ran.start = time.Now()
+	v, err := s.get([]byte(clockKey))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ran, last, err := parseClock(v)
+	if err != nil {
+		s.log.Warn("queue clock lost", "err", err)
+		return nil
+	}
+	s.ran.base = ran
+	s.ids.seen(last)
+	return nil
+}
+
+func (s *Store) saveClock(o *pebble.WriteOptions) {
+	b := s.db.NewBatch()
+	defer b.Close()
+	if err := b.Set([]byte(clockKey), appendClock(s.ran.now(), s.ids.newest()), nil); err == nil {
+		_ = s.commit(b, o)
+	}
+}
+
+// tick saves the clock every minute while there is mail, so that a crash costs
+// a recipient at most a minute of its age.
+func (s *Store) tick() {
+	t := time.NewTicker(time.Minute)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-t.C:
+		}
+		if done, err := s.use(); err == nil {
+			s.mu.Lock()
+			busy := len(s.index.entries) > 0
+			s.mu.Unlock()
+			if busy {
+				s.saveClock(pebble.Sync)
+			}
+			done()
+		}
+	}
+}
+
+// scan builds the index from the recipients' records.
+func (s *Store) scan() error {
+	if err := s.countQuarantined(); err != nil {
+		return err
+	}
+	damaged := map[queue.ID]error{}
+	err := s.each(rcptSpace, func(k, v []byte) error {
+		id, n, ok := parseRcptKey(k)
+		if !ok {
+			s.log.Warn("foreign record left alone", "err", fmt.Sprintf("key %q", k))
+			return nil
+		}
+		r, err := decodeRecipient(n, v)
+		if errors.Is(err, errNewer) {
+			return fmt.Errorf("record %s: %w", k, err)
+		}
+		if err != nil {
+			damaged[id] = err
+			return nil
+		}
+		s.enter(id, r)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for id, why := range damaged {
+		if err := s.isolate(id, why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enter puts a recipient's record into the index.
+func (s *Store) enter(id queue.ID, r *recipient) {
+	v, _ := parseID(string(id))
+	s.ids.seen(v)
+	now := s.ran.now()
+	if r.Since > now {
+		// The clock was saved before the record was written.
+		s.ran.base += r.Since - now
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.index.entries[id]
+	if e == nil {
+		e = &entry{id: id}
+	}
+	s.index.add(e, &r.Recipient, r.due(s.ran.now(), time.Now()))
+}
+
+// each goes through all keys that begin with prefix.
+func (s *Store) each(prefix string, f func(k, v []byte) error) error {
+	lower, upper := span(prefix)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		err = f(it.Key(), it.Value())
+	}
+	return errors.Join(err, it.Close())
+}

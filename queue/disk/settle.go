@@ -1,0 +1,185 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"smtprelay/queue"
+)
+
+// Settle books results of recipients taken under a lease. What the operator
+// removed meanwhile stays removed, what he held stays held.
+func (s *Store) Settle(_ context.Context, l queue.Lease, rs ...queue.Result) error {
+	s.mu.Lock()
+	_, err := s.leased(l)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return s.book(rs, func(it *item) error {
+		if _, err := s.leased(l); err != nil {
+			return err // while we waited for another's write
+		}
+		if it.token != l.Token {
+			return fmt.Errorf("recipient %d of %s: %w", it.n, it.e.id, queue.ErrLeaseLost)
+		}
+		return nil
+	})
+}
+
+// Reported books results of failed recipients.
+func (s *Store) Reported(_ context.Context, rs ...queue.Result) error {
+	return s.book(rs, func(it *item) error {
+		if it.state != queue.Failed {
+			return fmt.Errorf("recipient %d of %s is %s: %w", it.n, it.e.id, it.state, queue.ErrNotFound)
+		}
+		return nil
+	})
+}
+
+// change is one recipient's next record: nil when it leaves.
+type change struct {
+	it  *item
+	rec *recipient
+}
+
+// book books results in one synced batch if may allows each of them, else none.
+func (s *Store) book(rs []queue.Result, may func(*item) error) error {
+	done, err := s.use()
+	if err != nil {
+		return err
+	}
+	defer done()
+	es := s.lockEntries(rs)
+	defer unlock(es)
+	cs, err := s.changes(rs, may)
+	if err != nil || len(cs) == 0 {
+		return err
+	}
+	return s.write(cs, pebble.Sync, s.index.place)
+}
+
+// lockEntries locks the entries that results are about, in the order of their IDs so
+// that two who do it cannot wait for each other.
+func (s *Store) lockEntries(rs []queue.Result) []*entry {
+	s.mu.Lock()
+	var es []*entry
+	for _, r := range rs {
+		if e := s.index.entries[r.ID]; e != nil {
+			es = append(es, e)
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
+	es = slices.Compact(es)
+	for _, e := range es {
+		e.mu.Lock()
+	}
+	return es
+}
+
+func unlock(es []*entry) {
+	for _, e := range es {
+		e.mu.Unlock()
+	}
+}
+
+// changes reads the records that results are about and books each. Results for
+// what is not there any more are left out.
+func (s *Store) changes(rs []queue.Result, may func(*item) error) ([]change, error) {
+	s.mu.Lock()
+	var items []*item
+	var due []queue.Result
+	for _, r := range rs {
+		e := s.index.entries[r.ID]
+		if e == nil {
+			continue
+		}
+		it := e.find(r.N)
+		if it == nil || slices.Contains(items, it) {
+			continue
+		}
+		if err := may(it); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		items, due = append(items, it), append(due, r)
+	}
+	s.mu.Unlock()
+	var cs []change
+	for i, it := range items {
+		r, err := s.recipient(it.e.id, it.n)
+		if errors.Is(err, queue.ErrDamaged) {
+			continue // its message is in quarantine now
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.Recipient = r.After(due[i], time.Now().Round(0))
+		r.Delay = due[i].Delay
+		cs = append(cs, change{it, r})
+	}
+	return cs, nil
+}
+
+// write writes the changes of recipients whose entries are locked, and when
+// that is done moves them in the index by place.
+func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, queue.State, time.Duration, int)) error {
+	b := s.db.NewBatch()
+	defer b.Close()
+	left := map[*entry]int{}
+	for _, c := range cs {
+		if err := s.record(b, c, left); err != nil {
+			return err
+		}
+	}
+	gone, err := s.leave(b, left)
+	if err != nil {
+		return err
+	}
+	if err := s.commit(b, o); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	for _, c := range cs {
+		if c.rec.State.Leaves() {
+			s.index.drop(c.it)
+		} else {
+			place(c.it, c.rec.State, s.ran.now()+c.rec.Delay, c.rec.Tries)
+		}
+	}
+	s.mu.Unlock()
+	for _, id := range gone {
+		_ = s.fs.Remove(s.bodyPath(id)) // if it has one; what stays is swept at the next open
+	}
+	return nil
+}
+
+// record puts one change into b and counts who leaves each message.
+func (s *Store) record(b *pebble.Batch, c change, left map[*entry]int) error {
+	key := rcptKey(c.it.e.id, c.it.n)
+	if c.rec.State.Leaves() {
+		left[c.it.e]++
+		return b.Delete(key, nil)
+	}
+	return set(b, key, c.rec)
+}
+
+// leave deletes the messages whose last recipients leave, and names them.
+func (s *Store) leave(b *pebble.Batch, left map[*entry]int) (gone []queue.ID, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e, n := range left {
+		if n == len(e.items) {
+			gone = append(gone, e.id)
+			err = errors.Join(err, b.Delete(messageKey(e.id), nil), b.Delete(bodyKey(e.id), nil))
+		}
+	}
+	return gone, err
+}

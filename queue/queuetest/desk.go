@@ -1,0 +1,98 @@
+package queuetest
+
+import (
+	"testing"
+	"time"
+
+	"smtprelay/queue"
+)
+
+func list(t *testing.T, s Crasher) {
+	a := put(t, s, "a.example", "b.example")
+	b := put(t, s, "b.example")
+	c := putBody(t, s, nil, []queue.Recipient{{Address: "x@c.example", Domain: "c.example", State: queue.Held, Reason: "gate"}})
+	for range 2 {
+		sameIDs(t, entries(t, s, queue.Filter{}), a, b, c)
+		sameIDs(t, entries(t, s, queue.Filter{Limit: 2}), a, b)
+		sameIDs(t, entries(t, s, queue.Filter{ID: b}), b)
+		sameIDs(t, entries(t, s, queue.Filter{State: queue.Held}), c)
+		sameIDs(t, entries(t, s, queue.Filter{From: "from@example.com"}), a, b, c)
+		sameIDs(t, entries(t, s, queue.Filter{From: "nobody@example.com"}))
+		es := entries(t, s, queue.Filter{Domain: "b.example"})
+		sameIDs(t, es, a, b)
+		if rs := es[0].Recipients; len(rs) != 1 || rs[0].N != 1 {
+			t.Fatalf("the filter let through %+v", rs)
+		}
+		for range s.List(ctx, queue.Filter{}) {
+			break // who has seen enough may stop
+		}
+		s = s.Crash(t)
+	}
+}
+
+func change(t *testing.T, s queue.Store, f queue.Filter, c queue.Change, want int) {
+	t.Helper()
+	if n := must[int](t)(s.Update(ctx, f, c)); n != want {
+		t.Fatalf("changed %d recipients, want %d", n, want)
+	}
+}
+
+func update(t *testing.T, s Crasher) {
+	a := put(t, s, "a.example", "b.example")
+	b := put(t, s, "b.example")
+	change(t, s, queue.Filter{Domain: "b.example"}, queue.Change{State: queue.Held}, 2)
+	change(t, s, queue.Filter{Domain: "b.example"}, queue.Change{State: queue.Held}, 0)
+	s = s.Crash(t)
+	stat(t, s, queue.Stat{Messages: 2, Waiting: 1, Held: 2})
+	l, _ := next(t, s)
+	if l.Destination != "a.example" {
+		t.Fatalf("%s is held but was due", l.Destination)
+	}
+	nothing(t, s)
+	ok(t, s.Release(ctx, l))
+	change(t, s, queue.Filter{}, queue.Change{State: queue.Waiting, Only: []queue.State{queue.Held}, Delay: time.Hour}, 2)
+	change(t, s, queue.Filter{ID: a}, queue.Change{State: queue.Removed, Only: []queue.State{queue.Held}}, 0)
+	s = s.Crash(t)
+	next(t, s)
+	nothing(t, s)
+	change(t, s, queue.Filter{ID: b}, queue.Change{State: queue.Waiting}, 1)
+	if _, j := next(t, s); j.Message.ID != b {
+		t.Fatalf("%s is due, want %s", j.Message.ID, b)
+	}
+	change(t, s, queue.Filter{ID: a}, queue.Change{State: queue.Removed}, 2)
+	s = s.Crash(t)
+	stat(t, s, queue.Stat{Messages: 1, Waiting: 1})
+}
+
+func updateLeased(t *testing.T, s Crasher) {
+	id := put(t, s, "a.example", "a.example", "a.example", "a.example")
+	l, j := next(t, s)
+	hold := queue.Filter{ID: id}
+	change(t, s, hold, queue.Change{State: queue.Held}, 4)
+	want(t, s.Sending(ctx, l, id, 0), queue.ErrLeaseLost) // no dot any more
+	at := &queue.Attempt{Outcome: queue.Deferred}
+	ok(t, s.Settle(ctx, l,
+		queue.Result{ID: id, N: 0, State: queue.Waiting, Attempt: at},
+		queue.Result{ID: id, N: 1, State: queue.Delivered, Attempt: at},
+		queue.Result{ID: id, N: 2, State: queue.Failed, Attempt: at}))
+	stat(t, s, queue.Stat{Messages: 1, Held: 3})
+	ok(t, s.Release(ctx, l))
+	nothing(t, s)
+
+	change(t, s, hold, queue.Change{State: queue.Waiting}, 3)
+	l, j = next(t, s)
+	if len(j.Recipients) != 3 || j.Recipients[0].Tries != 1 {
+		t.Fatalf("released: %+v", j.Recipients)
+	}
+	change(t, s, hold, queue.Change{State: queue.Waiting}, 3) // in hand already: not handed out twice
+	if js := must[[]queue.Job](t)(s.Take(ctx, l, 1)); len(js) != 0 {
+		t.Fatalf("handed out twice: %+v", js)
+	}
+	change(t, s, hold, queue.Change{State: queue.Removed}, 3)
+	settle(t, s, l, j, queue.Result{State: queue.Waiting}) // stays removed
+	stat(t, s, queue.Stat{})
+	ok(t, s.Release(ctx, l))
+	s = s.Crash(t)
+	stat(t, s, queue.Stat{})
+	nothing(t, s)
+}

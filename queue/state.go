@@ -1,0 +1,69 @@
+package queue
+
+import "time"
+
+// Leaves says that a recipient in this state is no longer kept.
+func (s State) Leaves() bool { return s == Delivered || s == Reported || s == Removed }
+
+// After is the recipient once x is booked at the moment now. Every store books
+// by it, so that the rules stand here only: what the operator held meanwhile
+// stays held, unless it was delivered, which cannot be undone.
+func (r Recipient) After(x Result, now time.Time) Recipient {
+	if x.Attempt != nil {
+		r.Last = *x.Attempt
+		r.Tries++
+	}
+	r.Delayed = r.Delayed || x.Delayed
+	if r.State == Held && x.State != Delivered {
+		return r
+	}
+	r.State, r.Reason = x.State, x.Reason
+	if x.State == Waiting {
+		r.Next = now.Add(x.Delay)
+	}
+	return r
+}
+
+// Changed is the recipient once the operator did c at the moment now, and
+// whether that is a change at all. A failed recipient can only be removed: its
+// sender may have been told already.
+func (r Recipient) Changed(c Change, now time.Time) (Recipient, bool) {
+	if !c.allows(r.State) {
+		return r, false
+	}
+	switch {
+	case c.State == Removed:
+	case c.State == Held && r.State == Waiting:
+		r.Reason = "held by the operator"
+	case c.State == Waiting && r.State == Held:
+		r.Reason = "released by the operator"
+		r.Next = now.Add(c.Delay)
+	case c.State == Waiting && r.State == Waiting:
+		r.Next = now.Add(c.Delay)
+	default:
+		return r, false
+	}
+	r.State = c.State
+	return r, true
+}
+
+func (c Change) allows(s State) bool {
+	if c.Only == nil {
+		return true
+	}
+	for _, o := range c.Only {
+		if o == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Matches says whether the filter selects this recipient of this message.
+// Limit is for who counts.
+func (f Filter) Matches(m *Message, r *Recipient) bool {
+	return (f.ID == "" || f.ID == m.ID) &&
+		(f.From == "" || f.From == m.Envelope.From) &&
+		(f.Domain == "" || f.Domain == r.Domain) &&
+		(f.State == "" || f.State == r.State)
+}

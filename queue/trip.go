@@ -1,0 +1,234 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Trip is the scheduler's hand to one worker at one destination. Its methods
+// may be called from several goroutines.
+type Trip struct {
+	s      *Scheduler
+	lease  Lease
+	claims context.Context // ends when nothing new may be begun
+	ctx    context.Context // ends when the work must end
+
+	mu    sync.Mutex
+	ahead []Job          // taken, not handed out yet
+	taken time.Time      // when ahead was taken
+	open  map[ID]*handed // handed out, not settled yet
+	count int            // jobs handed out
+	err   error          // why nothing more can be taken
+}
+
+// handed is a job in a worker's hands.
+type handed struct {
+	job Job
+	at  time.Time // when its Age and Ours were true
+}
+
+// tried is a job with what became of some of its recipients.
+type tried struct {
+	job Job
+	as  map[int]Attempt
+}
+
+// takeAhead is how many jobs are read from the store at once.
+const takeAhead = 8
+
+// Domain is the destination: Recipient.Domain of all that Next returns.
+func (t *Trip) Domain() string { return t.lease.Destination }
+
+// Next hands out the next due job, oldest first; false when there is none or
+// the relay is about to stop.
+func (t *Trip) Next() (Job, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.claims.Err() != nil || t.ctx.Err() != nil {
+		return Job{}, false
+	}
+	if err := t.fill(takeAhead); err != nil || len(t.ahead) == 0 {
+		return Job{}, false
+	}
+	j := t.ahead[0]
+	t.ahead = t.ahead[1:]
+	t.open[j.Message.ID] = &handed{job: j, at: t.taken}
+	t.count++
+	return j, true
+}
+
+// fill sees to it that there is a job ahead if there is one at all.
+func (t *Trip) fill(n int) error {
+	if len(t.ahead) == 0 && t.err == nil {
+		t.taken = time.Now()
+		t.ahead, t.err = t.s.w.Take(context.WithoutCancel(t.ctx), t.lease, n)
+	}
+	return t.err
+}
+
+// Body opens the stored body of a job, as Work.Body does; as often as needed.
+func (t *Trip) Body(j Job) (io.ReadSeekCloser, error) {
+	return t.s.w.Body(t.ctx, j.Message.ID)
+}
+
+// Sending marks that the final dot for these recipients is about to be sent.
+// When it fails, the dot must not be sent.
+func (t *Trip) Sending(j Job, ns ...int) error {
+	return t.s.w.Sending(t.ctx, t.lease, j.Message.ID, ns...)
+}
+
+// Settle books attempts, the key being Recipient.N. They are durable when it
+// returns nil; recipients left out stay in hand. It works on when the trip's
+// context has ended: what happened must be kept.
+func (t *Trip) Settle(j Job, as map[int]Attempt) error {
+	if len(as) == 0 {
+		return nil
+	}
+	return t.settle([]tried{{j, as}})
+}
+
+// settle books for several jobs in one commit. A delay notice goes out before
+// the commit that says it did: twice is better than never.
+func (t *Trip) settle(ts []tried) error {
+	ctx := context.WithoutCancel(t.ctx)
+	var rs []Result
+	var events []event
+	for _, x := range ts {
+		bs, err := t.book(x)
+		if err != nil {
+			return err
+		}
+		t.tellDelay(ctx, x.job, bs)
+		for i := range bs {
+			rs = append(rs, bs[i].Result)
+		}
+		events = append(events, sortEvents(x.job, bs)...)
+	}
+	if err := t.s.w.Settle(ctx, t.lease, rs...); err != nil {
+		return fmt.Errorf("settle mail for %s: %w", t.lease.Destination, err)
+	}
+	t.forget(ts)
+	for _, e := range events {
+		t.s.tell(ctx, e)
+	}
+	return nil
+}
+
+// book decides for the recipients of one job that have an attempt.
+func (t *Trip) book(x tried) ([]booking, error) {
+	since := t.since(x.job.Message.ID)
+	var bs []booking
+	for i := range x.job.Recipients {
+		r := x.job.Recipients[i]
+		a, ok := x.as[r.N]
+		if !ok {
+			continue
+		}
+		if r.Last.Ours {
+			r.Ours += since
+		} else {
+			r.Age += since
+		}
+		bs = append(bs, t.s.o.book(x.job.Message, &r, a, t.s.jitter()))
+	}
+	if len(bs) != len(x.as) {
+		return nil, fmt.Errorf("settle %s: an attempt for a recipient that the job does not have", x.job.Message.ID)
+	}
+	return bs, nil
+}
+
+// since is how long ago the job's Age and Ours were true.
+func (t *Trip) since(id ID) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := t.open[id]; h != nil {
+		return time.Since(h.at)
+	}
+	return time.Since(t.taken)
+}
+
+// forget takes what was settled out of the worker's hands.
+func (t *Trip) forget(ts []tried) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, x := range ts {
+		h := t.open[x.job.Message.ID]
+		if h == nil {
+			continue
+		}
+		var left []Recipient
+		for _, r := range h.job.Recipients {
+			if _, done := x.as[r.N]; !done {
+				left = append(left, r)
+			}
+		}
+		h.job.Recipients = left
+		if len(left) == 0 {
+			delete(t.open, x.job.Message.ID)
+		}
+	}
+}
+
+// finish puts off what the worker left unsettled although nobody stopped it:
+// all that is due when it could not work or took nothing, and only what it had
+// in hand when it panicked. Its own error means that even this did not work.
+func (t *Trip) finish(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.claims.Err() != nil || t.ctx.Err() != nil {
+		return nil
+	}
+	if t.err != nil {
+		return t.err
+	}
+	why := "the delivery ended without a result"
+	if err != nil {
+		why = err.Error()
+		t.s.log.Warn("delivery not possible", "domain", t.lease.Destination, "err", err)
+	}
+	if err := t.putOff(t.inHand(), why); err != nil {
+		return err
+	}
+	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) {
+		return nil
+	}
+	for {
+		if err := t.fill(100); err != nil || len(t.ahead) == 0 {
+			return err
+		}
+		js := t.ahead
+		t.ahead = nil
+		if err := t.putOff(js, why); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *Trip) inHand() (js []Job) {
+	for _, h := range t.open {
+		js = append(js, h.job)
+	}
+	return js
+}
+
+// putOff lets jobs wait a little on a fault of ours. t.mu is held.
+func (t *Trip) putOff(js []Job, why string) error {
+	if len(js) == 0 {
+		return nil
+	}
+	ts := make([]tried, 0, len(js))
+	for _, j := range js {
+		as := make(map[int]Attempt, len(j.Recipients))
+		for _, r := range j.Recipients {
+			as[r.N] = Attempt{At: time.Now(), Outcome: Deferred, Ours: true, Why: why, Wait: idle}
+		}
+		ts = append(ts, tried{j, as})
+	}
+	t.mu.Unlock()
+	defer t.mu.Lock()
+	return t.settle(ts)
+}

@@ -1,0 +1,14 @@
+package admin
+
+import (
+	"io"
+	"log/slog"
+)
+
+// Options of the administration socket.
+type Options struct {
+	Socket string // path; mode 0660; its directory must exist. "": there is none
+	// Preflight writes the report of the moment as JSON; nil: it is not served.
+	Preflight func(w io.Writer) error
+	Log       *slog.Logger
+}

@@ -1,0 +1,230 @@
+// Package deliver tries one destination's mail at its exchangers, or at a smart
+// host where the gate says so. It speaks SMTP as a client of its own: the own
+// name on every connection, PIPELINING, opportunistic TLS, bounded replies and
+// waits. What the remote did to each recipient goes back to the queue as an
+// Attempt, durably, before the connection is used for anything else.
+//
+// A message is read from the store anew for every transaction. When it cannot
+// be read to its end, the connection is cut and never gets the final dot, so
+// that no receiver can take a part for the whole.
+package deliver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
+	"smtprelay/queue"
+)
+
+// Gate says where a mail may leave from.
+type Gate interface {
+	Route(ctx context.Context, m preflight.Mail, to string, tried []string) preflight.Route
+}
+
+// Deliverer is a queue.Deliverer over SMTP.
+type Deliverer struct {
+	gate  Gate
+	mx    *resolver
+	c     *client
+	smart *smart
+	log   *slog.Logger
+}
+
+var _ queue.Deliverer = (*Deliverer)(nil)
+
+// New opens no connection.
+func New(o Options, g Gate, r dns.Resolver) *Deliverer {
+	c := newClient(o)
+	port := o.Port
+	if port == 0 {
+		port = 25
+	}
+	return &Deliverer{
+		gate:  g,
+		mx:    &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
+		c:     c,
+		smart: &smart{dns: r, hosts: o.SmartHosts, ehlo: smartEHLO(o)},
+		log:   c.log,
+	}
+}
+
+// Bounds of one job's way through the exchangers.
+const (
+	maxSessions = 3               // that got as far as a transaction
+	patience    = 5 * time.Minute // after that no further exchanger is begun with
+	fresh       = 10 * time.Minute
+)
+
+// Deliver works until nothing is due at the destination. Its error means that
+// it could not work; what remotes said is in the attempts.
+func (d *Deliverer) Deliver(ctx context.Context, t *queue.Trip) error {
+	v := &voyage{Deliverer: d, ctx: ctx, trip: t, failed: map[place]queue.Attempt{}}
+	defer v.leave()
+	for {
+		j, ok := t.Next()
+		if !ok {
+			return nil
+		}
+		if err := v.job(j); err != nil {
+			return err
+		}
+	}
+}
+
+// voyage is one trip under way.
+type voyage struct {
+	*Deliverer
+	ctx    context.Context
+	trip   *queue.Trip
+	to     []exchanger // of the destination
+	toErr  error
+	asked  time.Time // when to was
+	s      *session  // open, or nil
+	failed map[place]queue.Attempt
+}
+
+// place is where a session did not come about, so that the next message of this
+// trip does not wait for the same again.
+type place struct {
+	source, addr string
+}
+
+func (h hop) place() place { return place{h.source, h.addr.String()} }
+
+func (v *voyage) leave() {
+	if v.s != nil {
+		v.s.quit()
+	}
+}
+
+func (v *voyage) job(j queue.Job) error {
+	hops, err := v.hops(j)
+	if v.ctx.Err() != nil {
+		return v.ctx.Err()
+	}
+	if err != nil {
+		return v.settleAll(j, j.Recipients, err)
+	}
+	return v.try(j, hops)
+}
+
+// try goes through the hops until every recipient has an end that no other
+// exchanger can better.
+func (v *voyage) try(j queue.Job, hops []hop) error {
+	left, last := j.Recipients, map[int]queue.Attempt{}
+	begun, sessions := time.Now(), 0
+	for i := 0; i < len(hops) && len(left) > 0; {
+		if sessions == maxSessions || i > 0 && time.Since(begun) > patience {
+			break
+		}
+		if a, ok := v.reach(hops, i); !ok {
+			if v.ctx.Err() != nil {
+				return v.ctx.Err()
+			}
+			v.note(last, left, a)
+			i++
+			continue
+		}
+		rest, again, err := v.carry(j, left, last)
+		if err != nil {
+			return err
+		}
+		if left = rest; !again {
+			i++
+			sessions++
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	as := map[int]queue.Attempt{}
+	for _, r := range left {
+		as[r.N] = last[r.N]
+	}
+	return v.trip.Settle(j, as)
+}
+
+// note keeps an attempt for those who have no better one: what a remote said
+// tells more than that another could not be reached.
+func (v *voyage) note(last map[int]queue.Attempt, rs []queue.Recipient, a queue.Attempt) {
+	for _, r := range rs {
+		if had, ok := last[r.N]; !ok || a.Reply.Code != 0 || had.Reply.Code == 0 {
+			last[r.N] = a
+		}
+	}
+}
+
+// reach sees to it that v.s is a session with hops[i]. At the start an open one
+// with any of them will do, and its hop is put first. Where none comes about,
+// the attempt says why.
+func (v *voyage) reach(hops []hop, i int) (queue.Attempt, bool) {
+	if v.s != nil && !v.s.usable() {
+		v.s.quit()
+		v.s = nil
+	}
+	if v.s != nil && i == 0 {
+		v.s.first(hops)
+	}
+	h := hops[i]
+	if v.s != nil {
+		if v.s.place() == h.place() {
+			return queue.Attempt{}, true
+		}
+		v.s.quit()
+		v.s = nil
+	}
+	if a, ok := v.failed[h.place()]; ok {
+		a.At, a.Took = time.Now(), 0
+		return a, false
+	}
+	base := h.attempt()
+	s, err := v.c.open(v.ctx, h)
+	if err != nil {
+		a, _ := book(base, err, reply{})
+		v.tell(a)
+		v.failed[h.place()] = a
+		return a, false
+	}
+	v.s = s
+	return base, true
+}
+
+// first moves the hop of s to the front of hops, if it is there.
+func (s *session) first(hops []hop) {
+	for i, h := range hops {
+		if h.place() == s.place() {
+			copy(hops[1:i+1], hops[:i])
+			hops[0] = h
+			return
+		}
+	}
+}
+
+func (h hop) attempt() queue.Attempt {
+	return queue.Attempt{At: time.Now(), Source: h.source, Host: h.host, Addr: h.addr}
+}
+
+// settleAll books one error for all rs. Whatever the gate or DNS said is about
+// the destination, so no exchanger is in it.
+func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
+	as := map[int]queue.Attempt{}
+	for _, r := range rs {
+		e := err
+		if ab, ok := errors.AsType[*absent](err); ok {
+			e = at("resolve", ab.confirm(r.Last))
+		}
+		a, _ := book(queue.Attempt{At: time.Now()}, e, reply{})
+		v.tell(a)
+		as[r.N] = a
+	}
+	return v.trip.Settle(j, as)
+}
+
+func (v *voyage) tell(a queue.Attempt) {
+	v.log.Debug("tried", "domain", v.trip.Domain(), "host", a.Host, "source", a.Source, "stage", a.Stage,
+		"result", string(a.Outcome), "code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "reason", a.Why)
+}

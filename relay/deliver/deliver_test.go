@@ -1,0 +1,321 @@
+package deliver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"smtprelay/queue"
+	"smtprelay/relay/deliver/mxtest"
+)
+
+const destZone = `
+$ORIGIN dest.test.
+@ MX 10 mx1
+mx1 A 127.0.0.2
+`
+
+func TestDelivers(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "")
+	w.put(queue.Message{Head: []byte("Received: here\r\n"), Author: "example.test"}, hello, "bob@dest.test")
+	got := w.run(1)
+	is(t, got["bob@dest.test"], "sent dot 250 2.0.0")
+	ms := mx.Messages()
+	if len(ms) != 1 {
+		t.Fatalf("%d messages", len(ms))
+	}
+	m := ms[0]
+	if want := "Received: here\r\n" + hello; string(m.Data) != want {
+		t.Errorf("got %q, want %q", m.Data, want)
+	}
+	if m.From != "alice@example.test" || m.EHLO != "mail.example.test" || m.Remote.Addr().String() != "127.0.0.1" {
+		t.Errorf("got %+v", m)
+	}
+}
+
+// Every phase, every way to fail, with one exchanger: nothing fails for good that
+// might still work out.
+func TestTroubleInEveryPhase(t *testing.T) {
+	for _, c := range []struct{ name, script, want string }{
+		{"drop banner", "drop banner", "deferred greet"},
+		{"drop EHLO", "drop EHLO", "deferred ehlo"},
+		{"drop MAIL", "drop MAIL", "deferred mail"},
+		{"drop RCPT", "drop RCPT", "deferred rcpt"},
+		{"drop DATA", "drop DATA", "deferred data"},
+		{"drop body", "drop body", "deferred dot"},
+		{"reply lost", "drop dot", "deferred dot"},
+		{"hang banner", "hang banner", "deferred greet"},
+		{"hang EHLO", "hang EHLO", "deferred ehlo"},
+		{"hang MAIL", "hang MAIL", "deferred mail"},
+		{"hang RCPT", "hang RCPT", "deferred rcpt"},
+		{"hang DATA", "hang DATA", "deferred data"},
+		{"hang dot", "hang dot", "deferred dot"},
+		{"421 banner", "banner 421 4.3.2 later", "deferred greet 421 4.3.2"},
+		{"421 EHLO", "EHLO 421 4.3.2 later", "deferred ehlo 421 4.3.2"},
+		{"421 MAIL", "MAIL 421 4.3.2 later", "deferred mail 421 4.3.2"},
+		{"421 RCPT", "RCPT 421 4.3.2 later", "deferred rcpt 421 4.3.2"},
+		{"421 DATA", "DATA 421 4.3.2 later", "deferred data 421 4.3.2"},
+		{"421 dot", "dot 421 4.3.2 later", "deferred dot 421 4.3.2"},
+		{"554 banner", "banner 554 5.7.1 no", "deferred greet 554 5.7.1"},
+		{"550 EHLO and HELO", "EHLO 550 5.7.1 no\nHELO 550 5.7.1 no", "deferred ehlo 550 5.7.1"},
+		{"451 MAIL", "MAIL 451 4.7.1 later", "deferred mail 451 4.7.1"},
+		{"550 MAIL", "MAIL 550 5.7.1 no", "refused mail 550 5.7.1"},
+		{"451 RCPT", "RCPT 451 4.7.1 greylisted", "deferred rcpt 451 4.7.1"},
+		{"550 RCPT", "RCPT 550 5.1.1 no such user", "refused rcpt 550 5.1.1"},
+		{"451 DATA", "DATA 451 4.3.0 later", "deferred data 451 4.3.0"},
+		{"554 DATA", "DATA 554 5.7.1 no", "refused data 554 5.7.1"},
+		{"452 dot", "dot 452 4.3.1 full", "deferred dot 452 4.3.1"},
+		{"550 dot", "dot 550 5.7.1 spam", "refused dot 550 5.7.1"},
+		{"530 in clear", "MAIL 530 5.7.0 must issue STARTTLS", "deferred mail 530 5.7.0"},
+		{"garbage banner", `raw banner "HTTP/1.1 400 no\r\n"`, "deferred greet"},
+		{"code 000", `raw MAIL "000 what\r\n"`, "deferred mail"},
+		{"code 999", `raw RCPT "999 what\r\n"`, "deferred rcpt"},
+		{"binary", `raw RCPT "\x00\xff\x80\r\n"`, "deferred rcpt"},
+		{"354 to MAIL", "MAIL 354 eh", "deferred mail"},
+		{"250 to DATA", "DATA 250 eh", "deferred data"},
+		{"354 to dot", "dot 354 more", "deferred dot"},
+		{"code changes", `raw dot "250-a\r\n550 b\r\n"`, "deferred dot"},
+		{"no CRLF", "raw dot \"250 2.0.0 ok\"\nhang QUIT", "deferred dot"},
+	} {
+		for _, pipelining := range []bool{true, false} {
+			name, script := c.name, c.script
+			if !pipelining {
+				name, script = name+", lock-step", "nopipelining\n"+script
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				w := newWorld(t, destZone)
+				w.o.Timeouts = shortly
+				mx := w.mx("127.0.0.2", script)
+				w.put(queue.Message{}, hello, "bob@dest.test")
+				is(t, w.run(1)["bob@dest.test"], c.want)
+				if n := len(mx.Messages()); n > 0 && !strings.Contains(script, "raw dot") {
+					t.Errorf("%d messages were taken", n)
+				}
+			})
+		}
+	}
+}
+
+// What a hostile peer sends without end is not read without end.
+func TestHostileReplies(t *testing.T) {
+	line := strings.Repeat("x", 64<<10)
+	for name, script := range map[string]string{
+		"endless line":     `raw EHLO "250-` + line + `\r\n"`,
+		"endless lines":    `raw EHLO "` + strings.Repeat(`250-X\r\n`, 1000) + `"`,
+		"100 KiB of lines": `raw EHLO "` + strings.Repeat(`250-`+line[:900]+`\r\n`, 99) + `250 ok\r\n"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, destZone)
+			w.mx("127.0.0.2", script)
+			w.put(queue.Message{}, hello, "bob@dest.test")
+			is(t, w.run(1)["bob@dest.test"], "deferred ehlo")
+		})
+	}
+}
+
+func TestMixedRecipients(t *testing.T) {
+	for _, extra := range []string{"", "nopipelining\n"} {
+		w := newWorld(t, destZone)
+		mx := w.mx("127.0.0.2", extra+"RCPT <b@dest.test> 450 4.2.1 busy\nRCPT <c@dest.test> 550 5.1.1 unknown")
+		w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test", "c@dest.test")
+		got := w.run(3)
+		is(t, got["a@dest.test"], "sent dot 250 2.0.0")
+		is(t, got["b@dest.test"], "deferred rcpt 450 4.2.1")
+		is(t, got["c@dest.test"], "refused rcpt 550 5.1.1")
+		if ms := mx.Messages(); len(ms) != 1 || !slices.Equal(ms[0].To, []string{"a@dest.test"}) {
+			t.Errorf("got %+v", ms)
+		}
+	}
+}
+
+// The connection is lost after one recipient was refused: that stands, the
+// others wait.
+func TestRefusalOutlivesConnection(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.mx("127.0.0.2", "nopipelining\nRCPT <a@dest.test> 550 5.1.1 unknown\nRCPT <b@dest.test> 421 4.3.2 bye")
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test", "c@dest.test")
+	got := w.run(3)
+	is(t, got["a@dest.test"], "refused rcpt 550 5.1.1")
+	is(t, got["b@dest.test"], "deferred rcpt 421 4.3.2")
+	is(t, got["c@dest.test"], "deferred rcpt 421 4.3.2")
+}
+
+// A peer that takes DATA although it took no recipient gets a lone dot.
+func TestDataWithoutRecipients(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "RCPT 550 5.1.1 unknown\nDATA 354 go")
+	w.put(queue.Message{}, hello, "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "refused rcpt 550 5.1.1")
+	if wire := string(closed(t, mx)[0].Wire); !strings.HasSuffix(wire, "DATA\r\n.\r\nQUIT\r\n") {
+		t.Errorf("wire: %q", wire)
+	}
+}
+
+// After a refused MAIL nothing is ended with a dot: the connection is.
+func TestDataAfterRefusedMail(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", `raw MAIL "550 5.7.1 no\r\n"`+"\n"+`raw RCPT "250 ok\r\n"`+"\nDATA 354 go")
+	w.put(queue.Message{}, hello, "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "refused mail 550 5.7.1")
+	if wire := string(closed(t, mx)[0].Wire); !strings.HasSuffix(wire, "DATA\r\n") {
+		t.Errorf("wire: %q", wire)
+	}
+}
+
+// A peer that answers in the middle of the body and closes is heard.
+func TestLateReply(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.mx("127.0.0.2", "late body 552 5.3.4 too big")
+	w.put(queue.Message{}, hello+strings.Repeat("0123456789abcdef\r\n", 1<<20), "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "refused data 552 5.3.4")
+}
+
+// A peer that stops reading holds nobody longer than the block timeout.
+func TestZeroWindow(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.o.Timeouts = shortly
+	w.mx("127.0.0.2", "hang body")
+	w.put(queue.Message{}, hello+strings.Repeat("0123456789abcdef\r\n", 1<<20), "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "deferred data")
+}
+
+// One connection carries all that is due, each message settled before the next.
+func TestReuse(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "RCPT <no@dest.test> 550 5.1.1 unknown")
+	for _, to := range []string{"a@dest.test", "no@dest.test", "b@dest.test"} {
+		w.put(queue.Message{}, hello, to)
+	}
+	w.run(3)
+	cs := closed(t, mx)
+	if len(cs) != 1 {
+		t.Fatalf("%d connections", len(cs))
+	}
+	var verbs []string
+	for _, c := range cs[0].Commands {
+		verb, _, _ := strings.Cut(c, " ")
+		verbs = append(verbs, verb)
+	}
+	want := "EHLO MAIL RCPT DATA MAIL RCPT DATA RSET MAIL RCPT DATA QUIT"
+	if got := strings.Join(verbs, " "); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// A connection that had its time between two messages is renewed, not booked.
+func TestReuseEnds(t *testing.T) {
+	for _, script := range []string{
+		"MAIL 421 4.7.0 enough for now, once", // counted over all connections
+		"drop MAIL, once",
+		"offer LIMITS MAILMAX=1",
+	} {
+		w := newWorld(t, destZone)
+		if !strings.HasPrefix(script, "offer") {
+			script = strings.Replace(script, ", once", "", 1)
+		}
+		mx := w.mx("127.0.0.2", "")
+		w.put(queue.Message{}, hello, "a@dest.test")
+		w.put(queue.Message{}, hello, "b@dest.test")
+		w.work = onSettle{w.store, func() { mx.Set(script + ", once") }}
+		if strings.HasPrefix(script, "offer") {
+			mx.Set(script)
+			w.work = w.store
+		}
+		got := w.run(2)
+		is(t, got["a@dest.test"], "sent dot 250 2.0.0")
+		is(t, got["b@dest.test"], "sent dot 250 2.0.0")
+		if n := len(closed(t, mx)); n != 2 {
+			t.Errorf("%s: %d connections", script, n)
+		}
+	}
+}
+
+// onSettle is told before the first result is made durable.
+type onSettle struct {
+	queue.Work
+	do func()
+}
+
+func (o onSettle) Settle(ctx context.Context, l queue.Lease, rs ...queue.Result) error {
+	if rs[0].State == queue.Delivered && rs[0].N == 0 {
+		o.do()
+	}
+	return o.Work.Settle(ctx, l, rs...)
+}
+
+func TestManyRecipients(t *testing.T) {
+	for script, want := range map[string]int{
+		"":                                   3, // 100 a transaction
+		"offer LIMITS RCPTMAX=90":            3,
+		"RCPT 452 4.5.3 too many, after 100": 0,
+	} {
+		w := newWorld(t, destZone)
+		mx := w.mx("127.0.0.2", script)
+		var to []string
+		for i := range 250 {
+			to = append(to, fmt.Sprintf("u%d@dest.test", i))
+		}
+		w.put(queue.Message{}, hello, to...)
+		got := w.run(len(to))
+		if want == 0 {
+			is(t, got["u249@dest.test"], "deferred rcpt 452 4.5.3")
+			continue
+		}
+		for _, r := range got {
+			is(t, r, "sent dot 250 2.0.0")
+		}
+		if n := len(mx.Messages()); n != want {
+			t.Errorf("%q: %d transactions, want %d", script, n, want)
+		}
+	}
+}
+
+// "452 too many" of a transaction that took others means: in the next one.
+func TestTooManyAtOnce(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "RCPT <b@dest.test> 452 4.5.3 too many, once")
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
+	got := w.run(2)
+	is(t, got["b@dest.test"], "sent dot 250 2.0.0")
+	if ms := mx.Messages(); len(ms) != 2 {
+		t.Errorf("%d messages", len(ms))
+	}
+}
+
+// closed waits until the peer's connections have ended and returns them.
+func closed(t *testing.T, mx *mxtest.Server) []mxtest.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := mx.WaitClosed(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	return mx.Conns()
+}
+
+var shortly = Timeouts{
+	Connect: 300 * time.Millisecond, Greet: 300 * time.Millisecond, Mail: 300 * time.Millisecond,
+	Rcpt: 300 * time.Millisecond, Data: 300 * time.Millisecond, Block: 300 * time.Millisecond, Dot: 300 * time.Millisecond,
+}
+
+// The message was taken and the reply got lost: it is sent once more, no more
+// often, and by the same name.
+func TestLostReplyMakesOneCopy(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.o.Timeouts = shortly
+	w.q.Retry = []time.Duration{time.Millisecond}
+	mx := w.mx("127.0.0.2", `raw dot "250", once`)
+	w.put(queue.Message{}, hello, "a@dest.test")
+	got := w.until(func(got map[string]queue.Recipient) bool { return got["a@dest.test"].State == queue.Delivered })
+	if r := got["a@dest.test"]; r.Tries != 2 {
+		t.Errorf("%d tries", r.Tries)
+	}
+	if n := len(mx.Messages()); n != 2 {
+		t.Errorf("%d copies", n)
+	}
+}

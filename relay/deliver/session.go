@@ -1,0 +1,389 @@
+package deliver
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"smtprelay/relay/dial"
+	"smtprelay/relay/policy"
+)
+
+// hop is one address to try, and as whom.
+type hop struct {
+	host     string // name of the exchanger or smart host
+	addr     netip.AddrPort
+	source   string     // for the record: the source's name, or "smarthost"
+	bind     netip.Addr // local address; zero: any
+	ehlo     string     // our name
+	trusted  bool       // the operator named it: it may be on an internal network
+	implicit bool       // TLS from the first octet (RFC 8314 section 3)
+	need     policy.Requirement
+	login    *login // nil: no AUTH
+}
+
+// fault is how far a try came and why it came no further.
+type fault struct {
+	stage string
+	err   error
+	tls   string // what the connection had by then: "", "TLS1.3"
+}
+
+func (f *fault) Error() string { return f.stage + ": " + f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// at puts a stage on an error, unless it has one.
+func at(stage string, err error) error {
+	var f *fault
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	return &fault{stage: stage, err: err}
+}
+
+var (
+	errInjected = errors.New("plain text came before the TLS handshake")
+	errNoTLS    = errors.New("TLS is required and not offered")
+)
+
+// handshakeError is a TLS handshake that did not succeed.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// session is one SMTP connection, we being the client. It is greeted and ready
+// for mail once client.open returns it. Not safe for concurrent use.
+type session struct {
+	hop
+	raw     net.Conn // TCP, below TLS
+	conn    net.Conn
+	in      replies
+	out     *bufio.Writer
+	pace    *pacer
+	t       Timeouts
+	until   time.Time         // no wait lasts longer; zero: no such bound
+	ext     map[string]string // EHLO keywords in upper case, with parameters; nil after HELO
+	tls     tls.ConnectionState
+	tlsName string // "", "TLS1.3"
+	botched bool   // STARTTLS was offered and did not work: in clear by need
+	dirty   bool   // a transaction may be open: RSET before the next
+	dead    bool   // no command may follow
+	count   int    // transactions so far
+	unhook  func() bool
+}
+
+// client opens sessions.
+type client struct {
+	private   bool
+	listeners []netip.AddrPort
+	t         Timeouts
+	log       *slog.Logger
+}
+
+func newClient(o Options) *client {
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &client{o.Private, o.Listeners, o.Timeouts.withDefaults(), log}
+}
+
+func (c *client) dialer(h hop) dial.Dialer {
+	return dial.Dialer{
+		Private: c.private || h.trusted, Listeners: c.listeners,
+		Bind: h.bind, Timeout: c.t.Connect,
+	}
+}
+
+// open connects, greets, and does TLS and AUTH as the hop demands. When a
+// handshake fails and nobody demands TLS, it connects once more and stays in
+// clear text: RFC 7435 section 3. Its error is a *fault. The session ends with
+// ctx at the latest.
+func (c *client) open(ctx context.Context, h hop) (*session, error) {
+	s, err := c.connect(ctx, h, false)
+	var hs *handshakeError
+	if errors.As(err, &hs) && h.need.Level == policy.Opportunistic && !h.implicit && ctx.Err() == nil {
+		c.log.Debug("tls failed, retried in clear text", "host", h.host, "addr", h.addr.String(), "reason", why(err))
+		s, err = c.connect(ctx, h, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.log.Debug("connection opened", "host", h.host, "addr", h.addr.String(),
+		"source", h.source, "ehlo", h.ehlo, "tls", s.tlsName)
+	return s, nil
+}
+
+func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, error) {
+	raw, err := c.dialer(h).DialContext(ctx, "tcp", h.addr.String())
+	if err != nil {
+		return nil, at("connect", err)
+	}
+	s := &session{hop: h, raw: raw, t: c.t, botched: clear}
+	s.use(raw)
+	s.unhook = context.AfterFunc(ctx, s.abort)
+	if err := s.start(clear); err != nil {
+		s.close()
+		var f *fault
+		if errors.As(err, &f) {
+			f.tls = s.tlsName
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// use talks over conn from now on.
+func (s *session) use(conn net.Conn) {
+	s.conn = conn
+	s.in = newReplies(conn)
+	s.pace = &pacer{s: s}
+	s.out = bufio.NewWriterSize(s.pace, pace)
+}
+
+func (s *session) start(clear bool) error {
+	if s.implicit {
+		if err := s.handshake(); err != nil {
+			return at("starttls", err)
+		}
+	}
+	if _, err := s.read(s.t.Greet, 2); err != nil {
+		return at("greet", err)
+	}
+	if err := s.hello(); err != nil {
+		return at("ehlo", err)
+	}
+	if err := s.secure(clear); err != nil {
+		return at("starttls", err)
+	}
+	return at("auth", s.authenticate())
+}
+
+// hello says EHLO, and HELO to those who know no better (RFC 5321 section 3.2).
+func (s *session) hello() error {
+	s.ext = nil
+	r, err := s.command(s.t.Greet, 2, "EHLO "+s.ehlo)
+	if err == nil {
+		s.ext = keywords(r.text)
+		return nil
+	}
+	if !permanent(err) {
+		return err
+	}
+	_, err = s.command(s.t.Greet, 2, "HELO "+s.ehlo)
+	return err
+}
+
+// keywords of an EHLO reply, in upper case (RFC 5321 section 4.1.1.1: they are
+// not case sensitive). "AUTH=LOGIN" is an old way to say "AUTH LOGIN".
+func keywords(text string) map[string]string {
+	ext := map[string]string{}
+	for i, line := range strings.Split(text, "\n") {
+		if i == 0 {
+			continue // their name
+		}
+		k, params, _ := strings.Cut(strings.TrimSpace(line), " ")
+		k = strings.ToUpper(k)
+		if mechs, old := strings.CutPrefix(k, "AUTH="); old {
+			k, params = "AUTH", mechs+" "+params
+		}
+		if _, twice := ext[k]; !twice || k != "AUTH" {
+			ext[k] = strings.TrimSpace(params)
+		} else {
+			ext[k] += " " + strings.TrimSpace(params)
+		}
+	}
+	return ext
+}
+
+func (s *session) has(keyword string) bool { _, ok := s.ext[keyword]; return ok }
+
+// secure starts TLS where that is offered and wanted (RFC 3207).
+func (s *session) secure(clear bool) error {
+	if clear || s.tlsName != "" || s.need.Level == policy.Never {
+		return nil
+	}
+	if !s.has("STARTTLS") {
+		return s.orClear(errNoTLS)
+	}
+	if _, err := s.command(s.t.Greet, 2, "STARTTLS"); err != nil {
+		switch {
+		case !answered(err):
+			return &handshakeError{err} // some close where they should answer
+		case s.dead:
+			return err
+		}
+		s.botched = true
+		return s.orClear(err)
+	}
+	if s.in.buffered() > 0 {
+		return errInjected // someone on the way answers for the peer
+	}
+	if err := s.handshake(); err != nil {
+		return err
+	}
+	return at("ehlo", s.hello()) // what was said in clear text does not count (RFC 3207 section 4.2)
+}
+
+// orClear is err where TLS is demanded, nil where mail may go without.
+func (s *session) orClear(err error) error {
+	if s.need.Level >= policy.Verified {
+		return err
+	}
+	return nil
+}
+
+func (s *session) handshake() error {
+	conf := &tls.Config{
+		ServerName:         s.host,
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // the requirement says what must be verified
+		VerifyConnection:   s.need.Met,
+	}
+	c := tls.Client(s.conn, conf)
+	s.conn.SetDeadline(s.deadline(s.t.Greet))
+	if err := c.Handshake(); err != nil {
+		return &handshakeError{err}
+	}
+	s.tls = c.ConnectionState()
+	s.tlsName = strings.ReplaceAll(tls.VersionName(s.tls.Version), " ", "")
+	s.use(c)
+	return nil
+}
+
+// deadline is d from now, or s.until if that is sooner.
+func (s *session) deadline(d time.Duration) time.Time {
+	t := time.Now().Add(d)
+	if !s.until.IsZero() && s.until.Before(t) {
+		return s.until
+	}
+	return t
+}
+
+// read reads one reply, which may take d in all, and wants it of a class. After
+// an error that is not a 4xx or 5xx, and after a 421, the session is dead: what
+// comes next would be taken for the answer to something else.
+func (s *session) read(d time.Duration, class int) (reply, error) {
+	s.conn.SetReadDeadline(s.deadline(d))
+	r, err := s.in.next()
+	if err == nil {
+		err = r.want(class)
+	}
+	if err != nil && !answered(err) || r.code == 421 {
+		s.dead = true
+	}
+	return r, err
+}
+
+// command sends one line and reads the reply to it.
+func (s *session) command(d time.Duration, class int, line string) (reply, error) {
+	s.write(line)
+	if err := s.flush(); err != nil {
+		return reply{}, err
+	}
+	return s.read(d, class)
+}
+
+// write puts a command line into the buffer; what is wrong shows at flush. A
+// line that would be two to the peer ends the session instead.
+func (s *session) write(line string) {
+	if unsafe(line) {
+		s.dead, s.pace.err = true, errUnsafe
+	}
+	s.out.WriteString(line + "\r\n")
+}
+
+func unsafe(line string) bool { return strings.ContainsAny(line, "\r\n\x00") }
+
+var errUnsafe = &decision{status: "5.1.3", final: true, why: "the address has a line end in it"}
+
+// flush sends what was written. When that fails, the peer may have said why
+// before it closed.
+func (s *session) flush() error {
+	if err := s.out.Flush(); err != nil {
+		return s.late(err)
+	}
+	return nil
+}
+
+// lateWait is how long a peer that took no more is listened to.
+const lateWait = 5 * time.Second
+
+// late is the 4xx or 5xx that a peer sent before it stopped reading, or err.
+func (s *session) late(err error) error {
+	if s.dead {
+		return err
+	}
+	s.dead = true
+	s.conn.SetReadDeadline(s.deadline(min(lateWait, s.t.Block)))
+	if r, rerr := s.in.next(); rerr == nil && r.code >= 400 {
+		return r.want(2)
+	}
+	return err
+}
+
+// quit says goodbye and does not insist on an answer.
+func (s *session) quit() {
+	if !s.dead {
+		s.until = time.Now().Add(lateWait)
+		s.command(lateWait, 2, "QUIT")
+	}
+	s.close()
+}
+
+// close ends the connection.
+func (s *session) close() {
+	s.dead = true
+	s.unhook()
+	s.raw.Close()
+}
+
+// abort ends the connection so that nothing in flight can be taken for the end
+// of a message: what the system has buffered is thrown away.
+func (s *session) abort() {
+	if c, ok := s.raw.(*net.TCPConn); ok {
+		c.SetLinger(0)
+	}
+	s.raw.Close()
+}
+
+// answered tells whether err is a 4xx or 5xx of the peer.
+func answered(err error) bool { _, ok := remote(err); return ok }
+
+func permanent(err error) bool {
+	r, ok := remote(err)
+	return ok && r.code >= 500
+}
+
+// pace is how much is written under one deadline.
+const pace = 16 << 10
+
+// pacer writes under a deadline for each piece, so that a peer that stops
+// reading is noticed whatever the size of the message.
+type pacer struct {
+	s   *session
+	err error
+}
+
+func (p *pacer) Write(b []byte) (int, error) {
+	n := 0
+	for n < len(b) && p.err == nil {
+		piece := b[n:min(n+pace, len(b))]
+		p.s.conn.SetWriteDeadline(p.s.deadline(p.s.t.Block))
+		var m int
+		m, p.err = p.s.conn.Write(piece)
+		n += m
+	}
+	if p.err != nil {
+		return n, fmt.Errorf("send: %w", p.err)
+	}
+	return n, nil
+}

@@ -1,0 +1,254 @@
+package deliver
+
+import (
+	"io"
+	"time"
+)
+
+// transaction is one MAIL with its recipients and body.
+type transaction struct {
+	mail string   // the whole line
+	rcpt []string // likewise
+	// body opens the message: Head, then the stored body. Its errors, and those
+	// of reading it, are ours.
+	body io.Reader
+	size int64
+	// sending is called before the final dot, with the places in rcpt of those
+	// that the dot is for. When it fails the dot is not sent.
+	sending func(accepted []int) error
+}
+
+// end is what became of one recipient: err nil means that the message was taken.
+type end struct {
+	reply reply
+	err   error
+}
+
+// run is a transaction under way.
+type run struct {
+	*session
+	transaction
+	ends     []end
+	open     []bool // no end yet
+	pipeline bool
+}
+
+// transact runs t and returns an end for each of t.rcpt. Every error in it has
+// its stage. A session that is dead afterwards must not be used again.
+func (s *session) transact(t transaction) []end {
+	r := &run{session: s, transaction: t, pipeline: s.has("PIPELINING")}
+	r.ends = make([]end, len(t.rcpt))
+	r.open = make([]bool, len(t.rcpt))
+	for i := range r.open {
+		r.open[i] = true
+	}
+	// A peer that answers everything, slowly, holds a worker no longer than this.
+	s.until = time.Now().Add(s.t.Mail + s.t.Rcpt + time.Duration(len(t.rcpt))*s.t.Rcpt/20)
+	r.all()
+	s.until = time.Time{}
+	s.count++
+	return r.ends
+}
+
+func (r *run) all() {
+	r.vet()
+	if err := r.reset(); err != nil {
+		r.failOpen("mail", err)
+	}
+	if len(r.waiting()) == 0 {
+		return
+	}
+	r.dirty = true
+	mail := r.envelope()
+	ok := r.waiting()
+	switch {
+	case r.dead:
+	case len(ok) > 0:
+		r.data(ok)
+	case r.pipeline:
+		r.noneValid(mail)
+	}
+}
+
+// vet sorts out what must not go on the wire.
+func (r *run) vet() {
+	if unsafe(r.mail) {
+		r.failOpen("mail", errUnsafe)
+	}
+	for i, line := range r.rcpt {
+		if unsafe(line) && r.open[i] {
+			r.fail(i, "rcpt", errUnsafe)
+		}
+	}
+}
+
+// reset makes an end of a transaction that was left open. Where none was, RFC
+// 5321 section 3.3 needs no RSET.
+func (r *run) reset() error {
+	if !r.dirty {
+		return nil
+	}
+	r.dirty = false
+	_, err := r.command(r.t.Mail, 2, "RSET")
+	return err
+}
+
+// envelope says MAIL and RCPT, in one go with DATA to those that offer
+// PIPELINING (RFC 2920), and returns what became of MAIL.
+func (r *run) envelope() error {
+	todo := r.waiting()
+	r.write(r.mail)
+	if r.pipeline {
+		for _, i := range todo {
+			r.write(r.rcpt[i])
+		}
+		r.write("DATA")
+	}
+	mail := r.flush()
+	if mail == nil {
+		_, mail = r.read(r.t.Mail, 2)
+	}
+	if mail == nil || r.pipeline && !r.dead {
+		r.recipients(todo)
+	}
+	if mail != nil {
+		for _, i := range todo {
+			r.fail(i, "mail", mail) // whatever was said to RCPT after that
+		}
+	}
+	return mail
+}
+
+// recipients reads the answers to RCPT, after sending each when not pipelined.
+func (r *run) recipients(todo []int) {
+	for _, i := range todo {
+		var err error
+		if !r.pipeline {
+			r.write(r.rcpt[i])
+			err = r.flush()
+		}
+		if err == nil {
+			_, err = r.read(r.t.Rcpt, 2)
+		}
+		if r.dead {
+			r.failOpen("rcpt", err)
+			return
+		}
+		if err != nil {
+			r.fail(i, "rcpt", err)
+		}
+	}
+}
+
+// waiting are the places of recipients without an end.
+func (r *run) waiting() (is []int) {
+	for i, o := range r.open {
+		if o {
+			is = append(is, i)
+		}
+	}
+	return is
+}
+
+// noneValid takes the answer to a DATA that was pipelined in vain. Should it be
+// 354 all the same, a lone dot ends what the peer waits for (RFC 2920 section
+// 3.1): it has nobody to deliver it to. After a refused MAIL that is not sure,
+// and the connection ends instead.
+func (r *run) noneValid(mail error) {
+	if _, err := r.read(r.t.Data, 3); err != nil {
+		return
+	}
+	if mail != nil {
+		r.dead = true
+		return
+	}
+	r.command(r.t.Dot, 2, ".")
+}
+
+// data sends the message to the recipients ok.
+func (r *run) data(ok []int) {
+	var err error
+	if !r.pipeline {
+		r.write("DATA")
+		err = r.flush()
+	}
+	if err == nil {
+		_, err = r.read(r.t.Data, 3)
+	}
+	if err != nil {
+		r.failOpen("data", err)
+		return
+	}
+	// Ten minutes, and as long as the slowest line we put up with needs.
+	r.until = time.Now().Add(10*time.Minute + time.Duration(r.size/(8<<10))*time.Second)
+	if err := r.send(ok); err != nil {
+		r.dead = true
+		r.failOpen("data", err)
+		return
+	}
+	r.dot(ok)
+}
+
+// send writes all but the final dot. Any error in it means that the connection
+// is good for nothing any more: the peer would take the next command for text,
+// or the text that came for the whole message.
+func (r *run) send(ok []int) error {
+	w := &dotWriter{w: r.out}
+	_, err := io.CopyBuffer(w, onlyReader{r.body}, make([]byte, 32<<10))
+	if err == nil {
+		err = w.finish()
+	}
+	if r.pace.err != nil {
+		return r.late(r.pace.err)
+	}
+	if err == nil {
+		err = r.sending(ok)
+	}
+	if err != nil {
+		r.abort()
+		return &local{err}
+	}
+	return nil
+}
+
+// onlyReader keeps io.Copy from finding a way around its buffer.
+type onlyReader struct{ io.Reader }
+
+// dot ends the message. What happens from here to the reply is the one moment
+// in which a message may be taken without our knowing.
+func (r *run) dot(ok []int) {
+	r.until = time.Time{}
+	_, err := r.out.WriteString(".\r\n")
+	if err == nil {
+		err = r.flush()
+	}
+	var got reply
+	if err == nil {
+		got, err = r.read(r.t.Dot, 2)
+	}
+	if err != nil {
+		r.failOpen("dot", err)
+	}
+	r.dirty = false // taken or refused, the transaction is over
+	for _, i := range ok {
+		r.open[i] = false
+		if err == nil {
+			r.ends[i] = end{reply: got}
+		}
+	}
+}
+
+// fail gives recipient i its end.
+func (r *run) fail(i int, stage string, err error) {
+	r.open[i] = false
+	r.ends[i] = end{err: at(stage, err)}
+}
+
+// failOpen gives an end to all that have none.
+func (r *run) failOpen(stage string, err error) {
+	for i := range r.open {
+		if r.open[i] {
+			r.fail(i, stage, err)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+
+	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
+	"smtprelay/relay/policy"
+)
+
+// trier tries smart hosts with the client that delivery uses.
+type trier struct {
+	c *client
+	s *smart
+}
+
+// NewTrier is the preflight's way to a smart host. It sends no message.
+func NewTrier(o Options) preflight.Trier {
+	r := o.DNS
+	if r == nil {
+		r = system{}
+	}
+	return &trier{newClient(o), &smart{dns: r, ehlo: smartEHLO(o)}}
+}
+
+// Try connects to the addresses of s until one greets, and tells how far that
+// one let us.
+func (t *trier) Try(ctx context.Context, s preflight.SmartHost) preflight.Trial {
+	hops, err := t.s.one(ctx, s)
+	if err != nil {
+		return preflight.Trial{Err: detail(err), Temporary: errors.Is(err, dns.ErrTemporary)}
+	}
+	var trial preflight.Trial
+	for _, h := range hops {
+		if trial = t.one(ctx, s, h); trial.Connected || ctx.Err() != nil {
+			break
+		}
+	}
+	return trial
+}
+
+func (t *trier) one(ctx context.Context, sh preflight.SmartHost, h hop) preflight.Trial {
+	trial := preflight.Trial{Addr: h.addr}
+	s, err := t.c.open(ctx, h)
+	if err == nil {
+		defer s.quit()
+		trial.Connected, trial.TLS, trial.Authed = true, s.tlsName, s.login != nil
+		if s.tlsName != "" {
+			err := policy.Verify(s.tls, h.need.Names, h.need.Roots)
+			trial.Verified = err == nil
+			if err != nil {
+				trial.TLSErr = tlsWhy(err)
+			}
+		}
+		return trial
+	}
+	var f *fault
+	errors.As(err, &f)
+	said, answered := remote(err)
+	text := why(err)
+	if answered {
+		text = words(said)
+	}
+	switch f.stage {
+	case "starttls":
+		trial.Connected, trial.TLSErr = true, text
+	case "auth":
+		trial.Connected, trial.AuthErr, trial.Refused = true, text, answered && said.code >= 500
+		trial.TLS, trial.Verified = f.tls, h.need.Level >= policy.Verified
+	default:
+		trial.Err, trial.Temporary = text, !answered || said.code < 500
+	}
+	return trial
+}
+
+// words of a reply in one line: "535 5.7.8 authentication failed".
+func words(r reply) string {
+	q := apart(r)
+	return strings.Join(strings.Fields(fmt.Sprint(q.Code, " ", q.Status, " ", q.Text)), " ")
+}
+
+// system asks the system's resolver, for addresses only.
+type system struct{}
+
+func (system) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	network := map[dns.Type]string{dns.TypeA: "ip4", dns.TypeAAAA: "ip6"}[t]
+	a := &dns.Answer{Question: name, Type: t, Name: name}
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, name)
+	var de *net.DNSError
+	switch {
+	case err == nil:
+		a.Outcome = dns.Present
+		for _, ip := range addrs {
+			a.Records = append(a.Records, dns.RR{Name: name, Type: t, Addr: ip.Unmap()})
+		}
+		return a, nil
+	case errors.As(err, &de) && de.IsNotFound:
+		a.Outcome = dns.NoData
+	}
+	return a, &dns.Error{Name: name, Type: t, Outcome: a.Outcome, Detail: err.Error()}
+}

@@ -1,0 +1,127 @@
+// Package dial connects to the outside, from a chosen local address, and never
+// to an address that mail has no business with. What is judged is the address
+// that the socket is about to be connected to, not what DNS said before, so a
+// name that changes its mind between two lookups gains nothing.
+package dial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+var (
+	// ErrForbidden: the address is not for us to connect to. Nothing was sent.
+	ErrForbidden = errors.New("forbidden address")
+	// ErrSelf: the address and port are a listener of ours. It is an ErrForbidden too.
+	ErrSelf = fmt.Errorf("our own listener: %w", ErrForbidden)
+)
+
+// Dialer opens TCP connections to literal addresses. The zero value connects to
+// public addresses only.
+type Dialer struct {
+	Private   bool                // internal networks, loopback and this host's own addresses may be dialled
+	Listeners []netip.AddrPort    // ours: never dialled, whatever Private says; an unspecified address means all of this host's
+	Bind      netip.Addr          // local address; the zero value is any
+	Timeout   time.Duration       // of one connect; 0: the system's
+	Own       func() []netip.Addr // this host's addresses; nil: asks the interfaces
+}
+
+// DialContext connects to address, "192.0.2.1:25" or "[2001:db8::1]:25": it asks
+// no DNS. Errors a caller may test for: ErrForbidden, ErrSelf.
+func (d Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("dial %q: not an address and port", address)
+	}
+	// Asked here too, because the socket's view has forgotten that an address
+	// was an IPv4 one in IPv6 clothes.
+	if err := d.Check(to); err != nil {
+		return nil, err
+	}
+	nd := net.Dialer{Timeout: d.Timeout, ControlContext: d.control}
+	nd.SetMultipathTCP(false) // its extra paths would pass by the guard
+	if d.Bind.IsValid() {
+		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(d.Bind, 0))
+	}
+	return nd.DialContext(ctx, network, address)
+}
+
+// control runs between socket(2) and connect(2).
+func (d Dialer) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%w: %q cannot be judged", ErrForbidden, address)
+	}
+	return d.Check(to)
+}
+
+// Check tells whether to may be dialled, without dialling: nil, ErrForbidden or
+// ErrSelf, wrapped in the reason.
+func (d Dialer) Check(to netip.AddrPort) error {
+	a := to.Addr().WithZone("").Unmap()
+	if d.listens(a, to.Port()) {
+		return fmt.Errorf("%s: %w", to, ErrSelf)
+	}
+	if why := never(a); why != "" {
+		return fmt.Errorf("%s is %s: %w", to.Addr(), why, ErrForbidden)
+	}
+	if d.Private {
+		return nil
+	}
+	if why := notPublic(a); why != "" {
+		return fmt.Errorf("%s is %s: %w", to.Addr(), why, ErrForbidden)
+	}
+	if d.owns(a) {
+		return fmt.Errorf("%s is an address of this host: %w", to.Addr(), ErrForbidden)
+	}
+	return nil
+}
+
+func (d Dialer) listens(a netip.Addr, port uint16) bool {
+	for _, l := range d.Listeners {
+		if l.Port() != port {
+			continue
+		}
+		la := l.Addr().WithZone("").Unmap()
+		if la == a || la.IsUnspecified() && (a.IsLoopback() || d.owns(a)) {
+			return true
+		}
+		if v4, ok := embedded(a); ok && la == v4 {
+			return true
+		}
+	}
+	return false
+}
+
+func (d Dialer) owns(a netip.Addr) bool {
+	own := d.Own
+	if own == nil {
+		own = interfaces
+	}
+	for _, o := range own() {
+		if o.WithZone("").Unmap() == a {
+			return true
+		}
+	}
+	return false
+}
+
+// interfaces fails to nothing: the registries below still stand.
+func interfaces() []netip.Addr {
+	nets, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var as []netip.Addr
+	for _, n := range nets {
+		if p, err := netip.ParsePrefix(n.String()); err == nil {
+			as = append(as, p.Addr())
+		}
+	}
+	return as
+}

@@ -1,0 +1,64 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
+	"smtprelay/relay/admin"
+	"smtprelay/relay/deliver"
+)
+
+func resolver(o Options) *dns.Client { return dns.NewClient(o.DNS.Servers) }
+
+// outside is the preflight's way to the world: the same resolver and the same
+// SMTP client that delivery uses, so that it judges what would happen.
+func outside(o Options) (preflight.Outside, error) {
+	if len(o.DNS.Servers) == 0 {
+		return preflight.Outside{}, fmt.Errorf("dns.servers: no resolver is configured and the system names none")
+	}
+	c := resolver(o)
+	o.Deliver.DNS = c
+	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver)}, nil
+}
+
+// refusal is nil when the report allows a start under the policy.
+func refusal(p preflight.Policy, r *preflight.Report) error {
+	switch {
+	case r.Overall == preflight.Fail && p.OnFail == preflight.ActRefuse:
+		return &Refusal{Report: r}
+	case r.Overall == preflight.Unknown && p.OnUnknown == preflight.ActRefuse:
+		return &Refusal{Report: r, Temporary: true}
+	}
+	return nil
+}
+
+// StatusLine is a report in one line: "fail: PTR-EXISTS -> smarthost".
+func StatusLine(r *preflight.Report) string {
+	var ids []string
+	for _, v := range slices.Concat(r.Sources, r.Senders, r.SmartHosts) {
+		for _, id := range v.Because {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	line := string(r.Overall)
+	if len(ids) > 0 && r.Overall != preflight.Pass {
+		line += ": " + strings.Join(ids, ", ")
+	}
+	if r.Action != "" && r.Action != "direct" {
+		line += " -> " + r.Action
+	}
+	return line
+}
+
+func (r *Relay) status(since time.Time) func() admin.Status {
+	return func() admin.Status {
+		rep := r.gate.Report()
+		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}
+	}
+}

@@ -1,0 +1,158 @@
+// Package relay puts the stages together: mail is submitted, signed, queued
+// and delivered, and the preflight decides where it may leave from. Run starts
+// them in the order that keeps the promises (queue before preflight, preflight
+// before listeners, listeners before delivery) and drains them when its
+// context ends. The stages do not know each other; what one needs of another
+// is handed to it here.
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"smtprelay/preflight"
+	"smtprelay/queue"
+	"smtprelay/relay/admin"
+	"smtprelay/relay/deliver"
+	"smtprelay/relay/report"
+	"smtprelay/relay/sign"
+	"smtprelay/relay/submit"
+)
+
+// Refusal says that the preflight does not allow a start and the operator
+// chose not to start then. Its text is short; Report tells all.
+type Refusal struct {
+	Report    *preflight.Report
+	Temporary bool // nothing definite is known: DNS did not answer
+}
+
+func (r *Refusal) Error() string {
+	if r.Temporary {
+		return "preflight: DNS did not answer, and on_unknown is \"refuse\""
+	}
+	return "preflight: direct delivery is not possible as things stand, and on_fail is \"refuse\""
+}
+
+// Relay is the program, ready to run.
+type Relay struct {
+	o      Options
+	notify func(state string)
+	log    *slog.Logger
+	store  queue.Store
+	gate   *preflight.Gate
+}
+
+// New opens the queue. No listener is opened and nothing is sent before Run.
+// notify is told what the service manager wants to hear (sd_notify(3) lines);
+// nil: nobody.
+func New(o Options, notify func(state string)) (*Relay, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if notify == nil {
+		notify = func(string) {}
+	}
+	outside, err := outside(o)
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(o)
+	if err != nil {
+		return nil, err
+	}
+	memory := preflight.FileMemory(filepath.Join(o.State, "preflight.json"))
+	return &Relay{
+		o: o, notify: notify, log: o.Log, store: st,
+		gate: preflight.NewGate(o.Plan, outside, memory, o.Log),
+	}, nil
+}
+
+// Preflight judges what stands now, once, without history.
+func Preflight(ctx context.Context, o Options) (*preflight.Report, error) {
+	out, err := outside(o)
+	if err != nil {
+		return nil, err
+	}
+	at := time.Now()
+	findings, questions := preflight.Run(ctx, &o.Plan, out)
+	r := preflight.Judge(&o.Plan, findings, at)
+	r.Took, r.Questions = time.Since(at), questions
+	return r, nil
+}
+
+// Run serves until ctx ends, then drains: nothing accepted is lost, whatever
+// is under way gets a moment to finish. A *Refusal means that the preflight
+// did not allow the start; no listener was opened then.
+func (r *Relay) Run(ctx context.Context) error {
+	defer r.store.Close()
+	first := r.gate.Start(ctx)
+	if err := refusal(first.Plan.Policy, first); err != nil {
+		return err
+	}
+
+	signer := r.signer()
+	in, err := submit.New(r.o.Submit, r.store, r.gate, signer)
+	if err != nil {
+		return err
+	}
+	desk := admin.New(r.o.Admin, r.store, r.status(time.Now()))
+	if err := desk.Listen(); err != nil {
+		return err
+	}
+	if err := in.Listen(); err != nil {
+		return errors.Join(err, desk.Close())
+	}
+	sched := queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return in.Serve(ctx) })
+	g.Go(func() error { return desk.Serve(ctx) })
+	g.Go(func() error { return sched.Run(ctx) })
+	g.Go(func() error { return r.gate.Watch(ctx) })
+	g.Go(func() error { return r.tell(ctx) })
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (r *Relay) signer() *sign.Signer {
+	o := r.o.Sign
+	o.Live = r.gate.Live
+	return sign.New(o)
+}
+
+// deliverer never dials what we listen on; the addresses are known only now.
+func (r *Relay) deliverer(ours []net.Addr) *deliver.Deliverer {
+	o := r.o.Deliver
+	for _, a := range ours {
+		if ap, err := netip.ParseAddrPort(a.String()); err == nil {
+			o.Listeners = append(o.Listeners, ap)
+		}
+	}
+	return deliver.New(o, r.gate, resolver(r.o))
+}
+
+// tell keeps the service manager's status line true.
+func (r *Relay) tell(ctx context.Context) error {
+	state := "READY=1\n"
+	for {
+		changed := r.gate.Changed()
+		r.notify(state + "STATUS=" + StatusLine(r.gate.Report()))
+		state = ""
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			r.notify("STOPPING=1")
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,18 @@
+package sign
+
+import "crypto"
+
+// Options of signing.
+type Options struct {
+	Keys []Key
+	// Live says whether the key's record has been seen at the authoritative
+	// servers; only then it signs. nil: every key does.
+	Live func(domain, selector string) bool
+}
+
+// Key is one selector of one domain.
+type Key struct {
+	Domain   string // canonical
+	Selector string
+	Signer   crypto.Signer // RSA of at least 1024 bits (RFC 8301), or Ed25519 (RFC 8463)
+}

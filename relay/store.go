@@ -1,0 +1,29 @@
+package relay
+
+import (
+	"fmt"
+	"net/url"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"smtprelay/queue"
+	"smtprelay/queue/disk"
+)
+
+// openStore maps the scheme of Options.Store to a store.
+func openStore(o Options) (queue.Store, error) {
+	u, err := url.Parse(o.Store)
+	if err != nil {
+		return nil, fmt.Errorf("queue.store %q: %w", o.Store, err)
+	}
+	switch u.Scheme {
+	case "disk":
+		dir := u.Opaque + u.Path // disk:queue and disk:/var/spool/relay
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(o.State, dir)
+		}
+		return disk.Open(vfs.Default, dir, disk.Options{Log: o.Log})
+	}
+	return nil, fmt.Errorf("queue.store %q: no store of scheme %q: expected disk:PATH", o.Store, u.Scheme)
+}

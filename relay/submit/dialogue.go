@@ -1,0 +1,300 @@
+package submit
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxLine     = 4096  // octets of a command line, CRLF included
+	maxPending  = 16384 // octets of replies that wait to be sent
+	maxCommands = 100   // in a row that bring no mail forward
+)
+
+// dialogue stands between go-smtp and the connection and shows it one command
+// line at a time, so that nothing go-smtp has not asked for as a command is
+// ever taken for one. go-smtp calls SetReadDeadline before each line it reads
+// as a command or as an answer to AUTH, and before nothing else; that call is
+// how the two kinds of reading are told apart. On the way it
+//
+//   - refuses control characters in commands, which go-smtp would echo,
+//     over-long lines, and BDAT commands whose chunk go-smtp would not swallow;
+//   - does STARTTLS itself: go-smtp goes on in the clear when the handshake fails;
+//   - ends a session once a body broke off (go-smtp parses its rest as commands);
+//   - sends replies together, when it must wait for the client.
+type dialogue struct {
+	net.Conn // a *conn, or TLS over it
+	raw      *conn
+	server   *Server
+	secure   *tls.ConnectionState // nil in the clear
+
+	in      *bufio.Reader
+	out     []byte
+	command bool   // what is read next is a line
+	auth    bool   // and it answers a 334
+	line    string // the command being worked on, without line end
+	rest    []byte // of the line, not yet read by go-smtp
+	bdat    bool   // what is read now is a chunk,
+	chunk   int64  // of which so many octets are still to come
+	dot     int    // how far a body line looks like ".\r"
+	eaten   bool   // go-smtp swallowed a CR after a leading dot
+	cut     bool   // a body broke off
+	muted   int    // replies not to be sent
+	moved   bool   // the connection went on under TLS
+
+	spent atomic.Int32 // commands since mail last moved forward
+	hung  atomic.Bool  // ends before the next command
+}
+
+func newDialogue(c net.Conn, raw *conn, s *Server) *dialogue {
+	d := &dialogue{Conn: c, raw: raw, server: s, in: bufio.NewReaderSize(c, maxLine)}
+	if t, ok := c.(*tls.Conn); ok {
+		state := t.ConnectionState()
+		d.secure = &state
+	}
+	return d
+}
+
+// SetReadDeadline announces that go-smtp reads a line next; the time is
+// ignored, the limits of conn prevail. Its error ends the session.
+func (d *dialogue) SetReadDeadline(time.Time) error {
+	if d.moved || d.cut || d.chunk > 0 || d.hung.Load() {
+		return net.ErrClosed
+	}
+	d.command, d.bdat, d.dot, d.eaten = true, false, 0, false
+	return nil
+}
+
+// Read returns at most one command line, at most one line of a DATA body, or
+// octets of the current chunk.
+func (d *dialogue) Read(p []byte) (int, error) {
+	if d.command && len(d.rest) == 0 {
+		if err := d.next(); err != nil {
+			return 0, err
+		}
+		d.command = false
+	}
+	if len(d.rest) > 0 {
+		n := copy(p, d.rest)
+		d.rest = d.rest[n:]
+		return n, nil
+	}
+	return d.body(p)
+}
+
+// next reads a command line that go-smtp may see.
+func (d *dialogue) next() error {
+	for {
+		if !d.raw.awaitCommand() {
+			return d.farewell("421 4.3.2 %s is shutting down, try again later", d.server.o.Hostname)
+		}
+		if b, _ := d.in.Peek(d.in.Buffered()); bytes.IndexByte(b, '\n') < 0 {
+			if err := d.flush(); err != nil {
+				return err
+			}
+		}
+		line, err := d.in.ReadSlice('\n')
+		d.raw.gotCommand()
+		switch {
+		case err == bufio.ErrBufferFull:
+			return d.farewell("500 5.5.2 command line too long: at most %d octets", maxLine)
+		case err != nil && d.raw.drains():
+			return d.farewell("421 4.3.2 %s is shutting down, try again later", d.server.o.Hostname)
+		case err != nil:
+			return err
+		}
+		ok, err := d.vet(strings.TrimRight(string(line), " \t\r\n"))
+		if ok || err != nil {
+			return err
+		}
+	}
+}
+
+// vet decides what becomes of a line: go-smtp sees it (true), it has been
+// answered here (false), or the session ends (an error).
+func (d *dialogue) vet(line string) (bool, error) {
+	d.line, d.rest = line, []byte(line+"\r\n")
+	if d.auth {
+		d.auth = false
+		return true, nil
+	}
+	if d.spent.Add(1) > maxCommands {
+		return false, d.farewell("421 4.7.0 too many commands without a message")
+	}
+	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return false, d.farewell("500 5.5.2 control characters in a command")
+	}
+	verb, arg, _ := strings.Cut(line, " ")
+	switch verb = strings.ToUpper(verb); {
+	case verb == "STARTTLS" && arg == "" && d.secure == nil && d.server.o.TLS != nil:
+		return false, d.upgrade()
+	case strings.HasPrefix(verb, "STARTTLS") && (verb != "STARTTLS" || arg != ""):
+		d.say("501 5.5.4 STARTTLS takes no parameter")
+		d.rest = nil
+		return false, nil
+	case (verb == "EHLO" || verb == "HELO") && !printable(arg):
+		d.say("501 5.5.2 the name of the client must be ASCII")
+		d.rest = nil
+		return false, nil
+	case verb == "BDAT":
+		return d.vetChunk(strings.Fields(arg))
+	}
+	return true, nil
+}
+
+// vetChunk ends the session where go-smtp would refuse a BDAT command and then
+// take its chunk for commands (RFC 3030 section 4.2 has no way back either).
+func (d *dialogue) vetChunk(args []string) (bool, error) {
+	if len(args) == 0 || len(args) > 2 || len(args) == 2 && !strings.EqualFold(args[1], "LAST") {
+		return false, d.farewell("501 5.5.4 expected BDAT SIZE [LAST]")
+	}
+	n, err := strconv.ParseUint(args[0], 10, 32)
+	if err != nil {
+		return false, d.farewell("501 5.5.4 BDAT: %q is no chunk size", args[0])
+	}
+	d.bdat, d.chunk = true, int64(n)
+	return true, nil
+}
+
+// body reads message text. It never reads on into the next command.
+func (d *dialogue) body(p []byte) (int, error) {
+	if d.in.Buffered() == 0 {
+		if err := d.flush(); err != nil {
+			d.cut = true
+			return 0, err
+		}
+		d.raw.awaitBody()
+		if _, err := d.in.Peek(1); err != nil {
+			d.cut = true
+			return 0, err
+		}
+	}
+	b, _ := d.in.Peek(d.in.Buffered())
+	if d.bdat {
+		n := copy(p, b[:min(int64(len(b)), d.chunk)])
+		d.chunk -= int64(n)
+		d.in.Discard(n) //nolint:errcheck // it is buffered
+		return n, nil
+	}
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		b = b[:i+1]
+	}
+	n := copy(p, b)
+	d.watchDot(b[:n])
+	d.in.Discard(n) //nolint:errcheck // it is buffered
+	return n, nil
+}
+
+// watchDot notices ".\rX" at the start of a line: go-smtp drops the CR, which
+// hides from us that the message must be refused.
+func (d *dialogue) watchDot(b []byte) {
+	for _, c := range b {
+		switch {
+		case d.dot == 0 && c == '.', d.dot == 1 && c == '\r':
+			d.dot++
+			continue
+		case d.dot == 2 && c != '\n':
+			d.eaten = true
+		}
+		d.dot = 3
+		break
+	}
+	if len(b) > 0 && b[len(b)-1] == '\n' {
+		d.dot = 0
+	}
+}
+
+// Write keeps what go-smtp says until the client must be waited for.
+func (d *dialogue) Write(p []byte) (int, error) {
+	if d.moved {
+		return len(p), nil
+	}
+	if d.muted > 0 {
+		d.muted--
+		return len(p), nil
+	}
+	d.auth = bytes.HasPrefix(p, []byte("334"))
+	if bytes.HasPrefix(p, []byte("250-SIZE ")) { // go-smtp's limit is ours plus one, see Server
+		d.say("250-SIZE %d", d.server.o.Size)
+	} else {
+		d.out = append(d.out, p...)
+	}
+	if len(d.out) > maxPending {
+		return len(p), d.flush()
+	}
+	return len(p), nil
+}
+
+// say adds a reply of our own.
+func (d *dialogue) say(format string, args ...any) {
+	d.out = append(fmt.Appendf(d.out, format, args...), "\r\n"...)
+}
+
+func (d *dialogue) flush() error {
+	if len(d.out) == 0 {
+		return nil
+	}
+	_, err := d.Conn.Write(d.out)
+	d.out = d.out[:0]
+	return err
+}
+
+// farewell says a last word and ends the session. go-smtp adds nothing to
+// net.ErrClosed.
+func (d *dialogue) farewell(format string, args ...any) error {
+	d.rest = nil
+	d.say(format, args...)
+	d.hangUp()
+	return net.ErrClosed
+}
+
+// hangUp ends the session before its next command; what was said is still sent.
+func (d *dialogue) hangUp() { d.hung.Store(true) }
+
+// Close sends what is pending and closes, unless TLS has taken over.
+func (d *dialogue) Close() error {
+	if d.moved {
+		return nil
+	}
+	if err := d.flush(); err != nil {
+		d.raw.Close()
+		return err
+	}
+	return d.Conn.Close()
+}
+
+// upgrade answers STARTTLS. It ends this session, in the clear, and starts
+// another: nothing of the old one is to be remembered (RFC 3207 section 4.2).
+// What was sent ahead of the handshake is an attempt to inject commands.
+func (d *dialogue) upgrade() error {
+	d.rest = nil
+	if d.in.Buffered() > 0 {
+		return d.farewell("503 5.5.1 nothing may follow STARTTLS before the handshake")
+	}
+	d.say("220 2.0.0 ready to start TLS")
+	if err := d.flush(); err != nil {
+		return err
+	}
+	t, err := d.server.handshake(d.raw)
+	if err != nil {
+		d.raw.Close()
+		return net.ErrClosed
+	}
+	d.moved = true
+	after := newDialogue(t, d.raw, d.server)
+	after.muted = 1 // no second greeting
+	d.server.secure.hand(after)
+	return net.ErrClosed
+}
+
+// printable says whether s is graphic ASCII and spaces.
+func printable(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}

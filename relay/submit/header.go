@@ -1,0 +1,262 @@
+package submit
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Caps on a header section. What signs it later takes time that grows with
+// the square of these.
+const (
+	maxHeader = 100 << 10 // octets
+	maxFields = 1000
+	maxFolded = 2000 // lines that continue a field
+	maxWidth  = 998  // octets of a line without its CRLF (RFC 5322 section 2.1.1)
+)
+
+// field is one header field as it stands: lines with CRLF.
+type field struct {
+	name string // lower case
+	raw  []byte
+}
+
+// body is the field without its name, unfolded.
+func (f field) body() string {
+	_, v, _ := bytes.Cut(f.raw, []byte(":"))
+	return strings.TrimSpace(string(bytes.ReplaceAll(v, []byte("\r\n"), nil)))
+}
+
+// header is a message's header section.
+type header []field
+
+// readHeader reads lines up to and with the empty one that ends the section,
+// or to the end of a message that has no body.
+func readHeader(r *bufio.Reader) (header, error) {
+	var h header
+	room, folded := maxHeader, 0
+	for {
+		line, err := readLine(r, &room)
+		switch {
+		case err == io.EOF || err == nil && len(line) == 2:
+			return h, nil
+		case err != nil:
+			return nil, err
+		case line[0] == ' ' || line[0] == '\t':
+			if len(h) == 0 {
+				return nil, refuse(554, "5.6.0", "the header begins with white space")
+			}
+			if folded++; folded > maxFolded {
+				return nil, refuse(554, "5.6.0", "the header has more than %d continued lines", maxFolded)
+			}
+			f := &h[len(h)-1]
+			f.raw = append(f.raw, line...)
+		default:
+			name, err := fieldName(line)
+			if err != nil {
+				return nil, err
+			}
+			if len(h) >= maxFields {
+				return nil, refuse(554, "5.6.0", "the header has more than %d fields", maxFields)
+			}
+			h = append(h, field{name: name, raw: line})
+		}
+	}
+}
+
+// readLine reads a line of any length within room.
+func readLine(r *bufio.Reader, room *int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		if *room -= len(part); *room < 0 {
+			return nil, refuse(552, "5.3.4", "the header is larger than %d octets", maxHeader)
+		}
+		line = append(line, part...)
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		return line, err
+	}
+}
+
+func fieldName(line []byte) (string, error) {
+	name, _, ok := bytes.Cut(line, []byte(":"))
+	if !ok {
+		return "", refuse(554, "5.6.0", "header line %q has no colon: a message begins with its header and an empty line", clip(line))
+	}
+	if len(name) == 0 || bytes.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", refuse(554, "5.6.0", "%q is no name of a header field", clip(name))
+	}
+	return strings.ToLower(string(name)), nil
+}
+
+// clip keeps what is quoted to the client short.
+func clip(b []byte) string {
+	b = bytes.TrimRight(b, "\r\n")
+	if len(b) > 40 {
+		return string(b[:40]) + "..."
+	}
+	return string(b)
+}
+
+func (h header) count(name string) int {
+	n := 0
+	for _, f := range h {
+		if f.name == name {
+			n++
+		}
+	}
+	return n
+}
+
+// first returns the first field so named; ok is false when there is none.
+func (h header) first(name string) (f field, ok bool) {
+	i := slices.IndexFunc(h, func(f field) bool { return f.name == name })
+	if i < 0 {
+		return field{}, false
+	}
+	return h[i], true
+}
+
+// without drops the fields of these names.
+func (h header) without(names ...string) header {
+	return slices.DeleteFunc(slices.Clone(h), func(f field) bool { return slices.Contains(names, f.name) })
+}
+
+// writeTo writes the section and its empty line, with every line at most
+// maxWidth wide.
+func (h header) writeTo(w io.Writer) error {
+	if err := h.writeFields(w); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\r\n")
+	return err
+}
+
+func (h header) writeFields(w io.Writer) error {
+	for _, f := range h {
+		raw, err := refold(f)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refold breaks lines that are too long where white space stands: unfolded,
+// the field is the same (RFC 5322 section 2.2.3).
+func refold(f field) ([]byte, error) {
+	var out []byte
+	for line := range bytes.Lines(f.raw) {
+		for len(line) > maxWidth+2 {
+			i := bytes.LastIndexAny(line[:maxWidth+1], " \t")
+			if i <= 0 || len(bytes.TrimSpace(line[:i])) == 0 { // a line of white space alone is no folding
+				return nil, refuse(554, "5.6.0", "the header field %s has a line of more than %d octets without a place to fold it", f.name, maxWidth)
+			}
+			out = append(append(out, line[:i]...), "\r\n"...)
+			line = line[i:]
+		}
+		out = append(out, line...)
+	}
+	return out, nil
+}
+
+// vet refuses what no receiver should see, and finds the domains of the
+// authors, the first author's first.
+func (h header) vet(hops int) ([]string, error) {
+	if n := h.count("received"); n >= hops {
+		return nil, refuse(554, "5.4.6", "the message has passed %d hosts already: it goes round in a loop", n)
+	}
+	switch h.count("from") {
+	case 0:
+		return nil, refuse(554, "5.6.0", "the message has no From field")
+	case 1:
+	default:
+		return nil, refuse(554, "5.6.0", "the message has more than one From field")
+	}
+	f, _ := h.first("from")
+	return authors(f.body())
+}
+
+// authors are the domains of a From field, as A-labels.
+func authors(from string) ([]string, error) {
+	list, err := mail.ParseAddressList(from)
+	if err != nil || len(list) == 0 {
+		return nil, refuse(554, "5.6.0", "the From field is no list of addresses")
+	}
+	var domains []string
+	for _, a := range list {
+		at := strings.LastIndexByte(a.Address, '@')
+		d, err := parseDomain(a.Address[at+1:])
+		if err != nil || at < 0 || strings.HasPrefix(d, "[") {
+			return nil, refuse(554, "5.6.0", "the From field has an address without a proper domain")
+		}
+		if !slices.Contains(domains, d) {
+			domains = append(domains, d)
+		}
+	}
+	return domains, nil
+}
+
+// added are the fields that a message must have and this one lacks, lines with
+// CRLF; and its Message-ID, given or made.
+func (h header) added(host string, now time.Time) (fields []byte, id string) {
+	if h.count("date") == 0 {
+		fields = fmt.Appendf(fields, "Date: %s\r\n", now.Format(time.RFC1123Z))
+	}
+	if f, ok := h.first("message-id"); ok {
+		return fields, f.body()
+	}
+	id = "<" + rand.Text() + "@" + host + ">"
+	return fmt.Appendf(fields, "Message-ID: %s\r\n", id), id
+}
+
+// received is the trace field (RFC 5321 section 4.4) of a message from s. Only
+// characters that mean nothing stand in it, whatever the client said.
+func (s *session) received(t *transaction, now time.Time) []byte {
+	client := "local"
+	if s.ip.Is4() {
+		client = "[" + s.ip.String() + "]"
+	} else if s.ip.IsValid() {
+		client = "[IPv6:" + s.ip.WithZone("").String() + "]"
+	}
+	with := "ESMTP" // RFC 3848, RFC 6531 section 4.3
+	if t.envelope.UTF8 {
+		with = "UTF8SMTP"
+	}
+	if s.d.secure != nil {
+		with += "S"
+	}
+	if s.user != nil {
+		with += "A"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\tby %s with %s id %s", vetted(s.c.Hostname()), client, s.srv.o.Hostname, with, rand.Text()[:12])
+	if len(t.recipients) == 1 && printable(t.recipients[0].Address) {
+		fmt.Fprintf(&b, "\r\n\tfor <%s>", t.recipients[0].Address)
+	}
+	fmt.Fprintf(&b, ";\r\n\t%s\r\n", now.Format(time.RFC1123Z))
+	return b.Bytes()
+}
+
+// vetted is what a client called itself, or "unknown" where that is neither a
+// name nor an address.
+func vetted(name string) string {
+	if len(name) == 0 || len(name) > maxDomain || strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._:[]", r)
+	}) {
+		return "unknown"
+	}
+	return name
+}
