@@ -139,7 +139,7 @@ func spoken(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%d s", int(d.Round(time.Second)/time.Second))
-	case d < 2*time.Hour:
+	case d < time.Hour:
 		return fmt.Sprintf("%d min", int(d.Round(time.Minute)/time.Minute))
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Hours()), ".0") + " h"

@@ -226,6 +226,52 @@ func TestGateBeforeStart(t *testing.T) {
 	}
 }
 
+func TestKeysGoLive(t *testing.T) {
+	w := newGateWorld(t)
+	w.plan.Policy.RecheckMin, w.plan.Policy.RecheckMax = time.Millisecond, time.Millisecond
+	const name = "k1._domainkey.example.net"
+	record := w.plan.Senders[0].Keys[0].Record
+	w.dns.Remove(name, "TXT")
+	m := FileMemory(filepath.Join(t.TempDir(), "preflight.json"))
+	g := w.gate(t, m)
+	live := func(what string, want bool) {
+		t.Helper()
+		g.keys.look(t.Context(), time.Now().Add(time.Hour))
+		if g.Live("example.net", "k1") != want {
+			t.Errorf("%s: live %t, want %t", what, !want, want)
+		}
+	}
+	live("no record", false)
+	other := strings.Replace(record, "p=1", "p=2", 1)
+	for _, step := range []struct {
+		what, text string
+		want       bool
+	}{{"another key", other, false}, {"published", record, true}, {"replaced", other, false}, {"again, p= folded", strings.Replace(record, "p=1", "p=1 ", 1), true}} {
+		w.dns.Remove(name, "TXT")
+		if err := w.dns.Add(name + ". 1 IN TXT " + Quote(step.text)); err != nil {
+			t.Fatal(err)
+		}
+		live(step.what, step.want)
+	}
+	g.save(t.Context())
+	if err := w.dns.Behave("example.net", "servfail"); err != nil {
+		t.Fatal(err)
+	}
+	live("silence", true)
+	if g = w.gate(t, m); !g.Live("example.net", "k1") {
+		t.Error("a restart in silence forgot the key")
+	}
+	if g = w.gate(t, nil); g.Live("example.net", "k1") {
+		t.Error("a key never seen is live")
+	}
+	_ = w.dns.Behave("example.net", "")
+	w.out.AuthorityPort = 1 // nobody listens there
+	w.log = syncBuffer{}
+	if g = w.gate(t, nil); !g.Live("example.net", "k1") || !strings.Contains(w.log.String(), "resolver only") {
+		t.Errorf("the resolver's own answer was not taken:\n%s", w.log.String())
+	}
+}
+
 func TestGateSenders(t *testing.T) {
 	w := newGateWorld(t)
 	w.plan.Policy.OnSenderFail = ActReject

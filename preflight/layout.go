@@ -90,11 +90,17 @@ func (t *text) para(indent int, s string) {
 	}
 }
 
-// wrap breaks at spaces only: a word longer than a line stays whole.
-func wrap(s string, width_ int) (lines []string) {
-	line := ""
-	for _, w := range strings.Fields(s) {
-		if line != "" && width(line)+1+width(w) > width_ {
+// wrap breaks at spaces only: a word longer than a line stays whole, and a
+// number keeps its unit beside it.
+func wrap(s string, limit int) (lines []string) {
+	line, words := "", strings.Fields(s)
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		if i+1 < len(words) && strings.Trim(w, "0123456789.") == "" {
+			i++
+			w += " " + words[i]
+		}
+		if line != "" && width(line)+1+width(w) > limit {
 			lines, line = append(lines, line), ""
 		}
 		if line != "" {

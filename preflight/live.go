@@ -64,6 +64,28 @@ func (k *keys) next() (t time.Time) {
 	return t
 }
 
+// recall what an earlier run of the program saw: a key stays live while DNS is
+// silent. published is what to remember for that.
+func (k *keys) recall(seen map[string]string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name, s := range k.by {
+		s.live = seen[name] != "" && seen[name] == tag(s.record, "p")
+	}
+}
+
+func (k *keys) published() map[string]string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	seen := map[string]string{}
+	for name, s := range k.by {
+		if s.live {
+			seen[name] = tag(s.record, "p")
+		}
+	}
+	return seen
+}
+
 // look at all keys that are due, at the same time.
 func (k *keys) look(ctx context.Context, now time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
@@ -85,15 +107,17 @@ func (k *keys) one(ctx context.Context, name string, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.by[name]
-	was := s.live
-	if a.Outcome != dns.Temp {
+	was, first := s.live, s.next.IsZero()
+	if a.Outcome == dns.Temp {
+		asked = "DNS did not answer"
+	} else {
 		s.live = a.Outcome == dns.Present && len(a.Records) == 1 && sameKey(a.Records[0].Text, s.record)
 	}
 	if s.live || s.since.IsZero() {
 		s.since = now
 	}
 	s.next = now.Add(k.wait(s, a, now))
-	if s.live != was || !s.live && s.since.Equal(now) {
+	if s.live != was || first && !s.live {
 		k.tell(name, s.live, asked)
 	}
 }
@@ -129,7 +153,7 @@ func (k *keys) tell(name string, live bool, asked string) {
 		k.log.Info("DKIM key is published and signs", "domain", domain, "selector", selector, "reason", asked)
 		return
 	}
-	k.log.Warn("DKIM key is not published and does not sign", "domain", domain, "selector", selector, "reason", asked)
+	k.log.Warn("DKIM key is not seen published and does not sign", "domain", domain, "selector", selector, "reason", asked)
 }
 
 // sameKey compares the public keys of two records (RFC 6376 section 3.6.1:

@@ -71,8 +71,8 @@ func (j *journal) write(r *Report, hs []held) {
 
 func (j *journal) newFinding(h held) bool {
 	status := string(h.Status)
-	if h.Stale {
-		status = "stale"
+	if h.Stale && h.seen.Status == Unknown {
+		status = "stale" // the others wait for one that is
 	}
 	now := told{status, h.Found}
 	was, known := j.findings[h.key()]

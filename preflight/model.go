@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"fmt"
 	"strings"
 	"time"
 )
@@ -14,7 +13,8 @@ import (
 
 // History is what is remembered between looks.
 type History struct {
-	Entries map[string]Entry `json:"entries"`
+	Entries map[string]Entry  `json:"entries"`
+	Live    map[string]string `json:"live,omitempty"` // DKIM records seen published, by name: their p=
 }
 
 // Entry is the memory of one finding. Times that lie in the future, after a
@@ -107,7 +107,8 @@ type observer struct {
 
 // look updates the entry of one finding.
 func (o *observer) look(e *Entry, f Finding) {
-	e.Good, e.First = earlier(e.Good, o.now), earlier(e.First, o.now)
+	e.Good, e.First, e.Since = earlier(e.Good, o.now), earlier(e.First, o.now), earlier(e.Since, o.now)
+	e.Settle = earlier(e.Settle, o.now.Add(maxSettle))
 	if !e.Settle.After(o.now) {
 		e.Settle = time.Time{}
 	}
@@ -191,46 +192,6 @@ func (o *observer) believe(e *Entry, f Finding) {
 	e.Doubt, e.First, e.Looks = "", time.Time{}, 0
 }
 
-// cause is the finding at the end of the chain of those waited for, as believed.
-func (o *observer) cause(f Finding) (held, bool) {
-	for range len(o.causes) + 1 {
-		h, ok := o.waited(f)
-		if !ok || h.Status != Skip || h.WaitsFor == "" {
-			return h, ok
-		}
-		f = h.Finding
-	}
-	return held{}, false
-}
-
-// waited finds what a finding waits for among those of its own subject, then
-// among wider ones.
-func (o *observer) waited(f Finding) (held, bool) {
-	if f.WaitsFor == "" {
-		return held{}, false
-	}
-	for _, k := range []string{
-		fmt.Sprintf("%s|%s|%s|%s", f.WaitsFor, f.Source, f.Sender, f.SmartHost),
-		fmt.Sprintf("%s|%s||", f.WaitsFor, f.Source),
-		fmt.Sprintf("%s||%s|", f.WaitsFor, f.Sender),
-		fmt.Sprintf("%s|||", f.WaitsFor),
-	} {
-		if h, ok := o.causes[k]; ok {
-			return h, true
-		}
-	}
-	return held{}, false
-}
-
-// unsure tells whether a look left open what is believed.
-func (o *observer) unsure(f Finding) bool {
-	if f.Status == Unknown {
-		return true
-	}
-	root, waits := o.cause(f)
-	return f.Status == Skip && waits && root.Stale
-}
-
 // settle is how long the world may still hold the bad answer.
 func (o *observer) settle(e Entry) time.Duration {
 	if o.policy.Settle == SettleAuto {
@@ -247,27 +208,4 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// fingerprints of what the findings rest on in the configuration.
-type fingerprints struct {
-	sources, senders, smartHosts map[string]string
-}
-
-func inputs(p *Plan) fingerprints {
-	in := fingerprints{map[string]string{}, map[string]string{}, map[string]string{}}
-	for _, s := range p.Sources {
-		in.sources[s.Name] = fmt.Sprintf("%s %s %s", s.Bind, s.Public, s.EHLO)
-	}
-	for _, s := range p.Senders {
-		in.senders[s.Name()] = fmt.Sprintf("%s %s %v", s.Domain, s.Envelope, s.Keys)
-	}
-	for _, s := range p.SmartHosts {
-		in.smartHosts[s.Name] = fmt.Sprintf("%s %d %t %s %s", s.Host, s.Port, s.Implicit, s.TLS, s.User)
-	}
-	return in
-}
-
-func (in fingerprints) of(f Finding) string {
-	return strings.Join([]string{in.sources[f.Source], in.senders[f.Sender], in.smartHosts[f.SmartHost]}, "; ")
 }

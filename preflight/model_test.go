@@ -239,6 +239,31 @@ func TestFileMemory(t *testing.T) {
 	}
 }
 
+// FuzzMemory: no file makes a load fail or a later look break.
+func FuzzMemory(f *testing.F) {
+	f.Add([]byte(`{"schema":1,"entries":{"PTR-EXISTS|wan4||":{"result":{"Status":"fail"},"settle":"9999-01-01T00:00:00Z","looks":2147483647}}}`))
+	f.Add([]byte(`{"schema":1,"live":{"k1._domainkey.example.net":"AAAA"}}`))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		path := filepath.Join(t.TempDir(), "preflight.json")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h, err := FileMemory(path).Load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := tell(t)
+		judge(s.plan, h.recall(), noon)
+		s.h = h
+		for _, x := range []Status{Unknown, Fail, Pass} {
+			s.look(time.Minute, false, ptr(x)...)
+		}
+		if s.next.After(s.at.Add(s.plan.Policy.RecheckMax)) {
+			t.Fatalf("next look in %s", s.next.Sub(s.at))
+		}
+	})
+}
+
 // FuzzObserve: whatever is looked at in whatever order, silence alone never
 // turns a pass into a fail or a fail into a pass, and one failure between
 // passes changes nothing.

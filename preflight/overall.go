@@ -34,6 +34,14 @@ func (j *judgement) overall() {
 	case rank(sender) > rank(source):
 		r.Action = string(j.policy.onSender(sender))
 	}
+	if r.Action != string(ActRefuse) {
+		// The program runs: what one source cannot send is held, not refused.
+		for i := range r.Sources {
+			if r.Sources[i].Action == string(ActRefuse) {
+				r.Sources[i].Action = string(ActHold)
+			}
+		}
+	}
 }
 
 // direct tells whether one of them lets mail go direct at this moment.

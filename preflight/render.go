@@ -106,16 +106,16 @@ func (t *text) source(v Verdict) {
 			s = x
 		}
 	}
-	about := fmt.Sprintf("%-*s  %s", t.widest(t.r.Sources), v.Name, cmp.Or(s.shown(), "no address"))
+	about := fmt.Sprintf("%-*s  %-*s", t.widest(t.r.Sources), v.Name, t.widestAddr(), cmp.Or(s.shown(), "no address"))
 	own := slices.DeleteFunc(slices.Clone(v.Findings), func(f Finding) bool { return f.Sender != "" })
 	switch {
 	case t.r.Plan.SmartHostOnly:
 		t.line(" --        " + about + "   not used: everything goes to the smart host")
 		return
-	case v.Status == Fail && s.v6() && t.otherUsable(v):
+	case v.Status == Fail && s.v6() && t.othersUsable(v.Name):
 		t.mark("off", about+"   IPv6 stays off: "+strings.Join(v.Because, ", "), "")
 	case !slices.ContainsFunc(own, notable):
-		t.head(v.Status, fmt.Sprintf("%s  %s", about, s.EHLO), fmt.Sprintf("%d checks%s", passing(own), t.note(v)))
+		t.head(v.Status, fmt.Sprintf("%s  %s", about, s.EHLO), checks(passing(own))+t.note(v))
 		return
 	default:
 		t.head(v.Status, about+"   EHLO "+cmp.Or(s.EHLO, "not set"), strings.TrimPrefix(t.note(v), ", "))
@@ -123,8 +123,9 @@ func (t *text) source(v Verdict) {
 	t.findings(own, v.Name)
 }
 
-func (t *text) otherUsable(v Verdict) bool {
-	return slices.ContainsFunc(t.r.Sources, func(o Verdict) bool { return o.Name != v.Name && rank(o.Status) <= rank(Degraded) })
+// othersUsable tells whether mail can leave without this source.
+func (t *text) othersUsable(name string) bool {
+	return name != "" && slices.ContainsFunc(t.r.Sources, func(o Verdict) bool { return o.Name != name && rank(o.Status) <= rank(Degraded) })
 }
 
 // note says what the status alone does not.
@@ -158,6 +159,20 @@ func (t *text) widest(vs []Verdict) (n int) {
 		n = max(n, len(v.Name))
 	}
 	return n
+}
+
+func (t *text) widestAddr() (n int) {
+	for _, s := range t.r.Plan.Sources {
+		n = max(n, len(s.shown()))
+	}
+	return n
+}
+
+func checks(n int) string {
+	if n == 1 {
+		return "1 check"
+	}
+	return fmt.Sprintf("%d checks", n)
 }
 
 // problem is a finding that counts; notable is one worth a line.

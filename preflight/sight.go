@@ -58,8 +58,12 @@ func (s *sights) look(ctx context.Context, who Sender) *sight {
 	done := s.group.DoChan(key, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runTime)
 		defer cancel()
-		s.turn <- struct{}{}
-		defer func() { <-s.turn }()
+		select {
+		case s.turn <- struct{}{}:
+			defer func() { <-s.turn }()
+		case <-ctx.Done():
+			return known, nil
+		}
 		return s.put(s.ask(ctx, key, who, known)), nil
 	})
 	select {

@@ -255,7 +255,7 @@ func ipName(a netip.Addr) string {
 func ipTerm(a netip.Addr) string { return ipName(a) + ":" + a.String() }
 
 var (
-	spfMacro = regexp.MustCompile(`^%(?:[%_-]|\{[slodiphcrtvSLODIPHCRTV][0-9]*[rR]?[-.+,/_=]*\})`)
+	spfMacro = regexp.MustCompile(`^%(?:[%_-]|\{[slodiphvSLODIPHV][0-9]*[rR]?[-.+,/_=]*\})`)
 	topLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 )
 

@@ -20,7 +20,10 @@ func (g *Gate) Start(ctx context.Context) *Report {
 	g.remember(ctx)
 	var live sync.WaitGroup
 	live.Go(func() { g.keys.look(ctx, time.Now()) })
-	defer live.Wait()
+	defer func() {
+		live.Wait()
+		g.save(ctx)
+	}()
 
 	r := g.look(ctx, true)
 	patience, cancel := context.WithTimeout(ctx, g.plan.Policy.StartupWait)
@@ -42,6 +45,7 @@ func (g *Gate) remember(ctx context.Context) {
 		return
 	}
 	hs := h.recall()
+	g.keys.recall(h.Live)
 	g.journal.recall(judge(&g.plan, hs, time.Now()).report, hs)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -64,6 +68,7 @@ func (g *Gate) Watch(ctx context.Context) error {
 		}
 		if !key.IsZero() && !now.Before(key) {
 			g.keys.look(ctx, now)
+			g.save(ctx)
 		}
 	}
 }
@@ -106,14 +111,18 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 	g.mu.Unlock()
 
 	g.journal.write(r, hs)
-	g.save(ctx, h)
+	g.save(ctx)
 	return r
 }
 
-func (g *Gate) save(ctx context.Context, h History) {
+func (g *Gate) save(ctx context.Context) {
 	if g.memory == nil {
 		return
 	}
+	g.mu.RLock()
+	h := g.history
+	g.mu.RUnlock()
+	h.Live = g.keys.published()
 	if err := g.memory.Save(context.WithoutCancel(ctx), h); err != nil {
 		g.log.Warn("preflight history not kept", "err", err)
 	}

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -56,9 +57,12 @@ func StatusLine(r *preflight.Report) string {
 	return line
 }
 
-func (r *Relay) status(since time.Time) func() admin.Status {
-	return func() admin.Status {
+// desk is the administration socket over what there is to administer.
+func (r *Relay) desk() *admin.Server {
+	o, since := r.o.Admin, time.Now()
+	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
+	return admin.New(o, r.store, func() admin.Status {
 		rep := r.gate.Report()
 		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}
-	}
+	})
 }

@@ -19,7 +19,6 @@ import (
 
 	"smtprelay/preflight"
 	"smtprelay/queue"
-	"smtprelay/relay/admin"
 	"smtprelay/relay/deliver"
 	"smtprelay/relay/report"
 	"smtprelay/relay/sign"
@@ -102,7 +101,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	desk := admin.New(r.o.Admin, r.store, r.status(time.Now()))
+	desk := r.desk()
 	if err := desk.Listen(); err != nil {
 		return err
 	}

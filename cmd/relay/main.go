@@ -109,9 +109,10 @@ func commands(w world) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "relay",
 		Short: "an outbound SMTP relay that proves its DNS before it sends",
-		Long: `relay takes mail from applications, keeps it safe on disk, signs it and
-delivers it to the exchangers of the world. Before it sends, and all the time
-after, it checks what receivers will check: PTR, A, EHLO, SPF, DKIM, DMARC.`,
+		Long: `relay is an outbound SMTP relay that proves its DNS before it sends. It takes
+mail from applications, keeps it safe on disk, signs it and delivers it to the
+exchangers of the world. Before it sends, and all the time after, it checks
+what receivers will check: PTR, A, EHLO, SPF, DKIM, DMARC.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          func(c *cobra.Command, args []string) error { return noSuch(c, args) },

@@ -38,7 +38,7 @@ func (s *Store) createBody(id queue.ID) (vfs.File, error) {
 		if err := s.fs.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-		if err := s.syncDir(s.path("bodies")); err != nil {
+		if err := syncDir(s.fs, s.path("bodies")); err != nil {
 			return nil, err
 		}
 		if s.bodies.made == nil {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -45,6 +46,8 @@ type Store struct {
 	ids  ids
 	ran  clock
 	stop chan struct{} // closed by Close
+
+	opened atomic.Bool // Open is done: from now on a failure ends the process
 
 	using sync.RWMutex // held for reading while the store is in use, for writing by Close
 
@@ -84,6 +87,7 @@ func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 		}
 		return nil, fmt.Errorf("open queue %s: %w", dir, err)
 	}
+	s.opened.Store(true)
 	go s.tick()
 	return s, nil
 }
@@ -123,10 +127,10 @@ func (s *Store) makeDir() error {
 			return err
 		}
 	}
-	if err := s.syncDir(s.fs.PathDir(s.dir)); err != nil {
+	if err := syncDir(s.fs, s.fs.PathDir(s.dir)); err != nil {
 		return err
 	}
-	return s.syncDir(s.dir)
+	return syncDir(s.fs, s.dir)
 }
 
 func (s *Store) path(elem ...string) string {
@@ -146,11 +150,16 @@ func (s *Store) lockDir() error {
 	return fmt.Errorf("another relay is using it: %w", err)
 }
 
-func (s *Store) openPebble() error {
+func (s *Store) openPebble() (err error) {
+	defer func() { // Pebble panics where it cannot make its manifest's name durable
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
 	db, err := pebble.Open(s.path("db"), &pebble.Options{
-		FS:                 s.fs,
+		FS:                 beneath{s.fs, s.doom},
 		Cache:              cache,
 		MemTableSize:       32 << 20, // grows to this from 256 KiB
 		FormatMajorVersion: pebble.FormatNewest,

@@ -184,7 +184,7 @@ func (d *draft) keepFile() error {
 	err = errors.Join(err, d.file.Close())
 	d.file = nil
 	if err == nil {
-		err = d.s.syncDir(d.s.fs.PathDir(d.s.bodyPath(d.id)))
+		err = syncDir(d.s.fs, d.s.fs.PathDir(d.s.bodyPath(d.id)))
 	}
 	if err != nil {
 		return d.s.fail(fmt.Errorf("sync body of %s: %w", d.id, err))

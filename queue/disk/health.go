@@ -55,9 +55,15 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 	l.s.log.Warn("storage trouble", "err", fmt.Sprintf(format, args...))
 }
 
-func (l pebbleLog) Fatalf(format string, args ...any) {
-	err := l.s.fail(fmt.Errorf(format, args...))
-	l.s.o.Fatal(err)
+func (l pebbleLog) Fatalf(format string, args ...any) { l.s.doom(fmt.Errorf(format, args...)) }
+
+// doom is for failures after which Pebble cannot go on. While the store is
+// being opened they are Open's error.
+func (s *Store) doom(err error) {
+	err = s.fail(err)
+	if s.opened.Load() {
+		s.o.Fatal(err)
+	}
 }
 
 // events listens for failures of work in the background. A damaged table is

@@ -52,16 +52,3 @@ func protect(f vfs.File, err error, mode uint32) (vfs.File, error) {
 	}
 	return f, nil
 }
-
-// syncDir makes the names in a directory durable.
-func (s *Store) syncDir(name string) error {
-	d, err := s.fs.OpenDir(name)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
-}

@@ -235,7 +235,7 @@ func (s *session) secure(clear bool) error {
 
 // orClear is err where TLS is demanded, nil where mail may go without.
 func (s *session) orClear(err error) error {
-	if s.need.Level >= policy.Verified {
+	if s.need.Level >= policy.Encrypted {
 		return err
 	}
 	return nil

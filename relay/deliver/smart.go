@@ -95,9 +95,19 @@ func (s *smart) addresses(ctx context.Context, host string) ([]netip.Addr, error
 	return addresses(ctx, s.dns, host)
 }
 
-// demand is what the operator asks of the way to a smart host. Anything but the
-// two other words means that TLS is required and verified.
+// demand is what is asked of the way to a smart host: what the operator asks,
+// and that a password goes over no open wire unless he said "none".
 func demand(sh preflight.SmartHost) (policy.Requirement, error) {
+	r, err := asked(sh)
+	if err != nil || sh.User == "" || r.Level == policy.Never {
+		return r, err
+	}
+	return policy.Merge(r, policy.Requirement{Source: "auth", Level: policy.Encrypted}), nil
+}
+
+// asked is the operator's part. Anything but his two other words means that TLS
+// is required and verified.
+func asked(sh preflight.SmartHost) (policy.Requirement, error) {
 	r := policy.Requirement{Source: smartName, Level: policy.Verified, Names: []string{strings.TrimSuffix(sh.Host, ".")}}
 	switch sh.TLS {
 	case "opportunistic":

@@ -50,7 +50,8 @@ func (t *trier) one(ctx context.Context, sh preflight.SmartHost, h hop) prefligh
 		defer s.quit()
 		trial.Connected, trial.TLS, trial.Authed = true, s.tlsName, s.login != nil
 		if s.tlsName != "" {
-			err := policy.Verify(s.tls, h.need.Names, h.need.Roots)
+			all, _ := asked(sh) // its error would have ended the try before
+			err := policy.Verify(s.tls, all.Names, all.Roots)
 			trial.Verified = err == nil
 			if err != nil {
 				trial.TLSErr = tlsWhy(err)
@@ -67,7 +68,12 @@ func (t *trier) one(ctx context.Context, sh preflight.SmartHost, h hop) prefligh
 	}
 	switch f.stage {
 	case "starttls":
-		trial.Connected, trial.TLSErr = true, text
+		trial.Connected = true
+		if h.need.Level >= policy.Verified {
+			trial.TLSErr = text
+		} else {
+			trial.AuthErr = text // only the password asks for TLS
+		}
 	case "auth":
 		trial.Connected, trial.AuthErr, trial.Refused = true, text, answered && said.code >= 500
 		trial.TLS, trial.Verified = f.tls, h.need.Level >= policy.Verified

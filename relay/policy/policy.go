@@ -21,6 +21,8 @@ const (
 	// Opportunistic: TLS where it is offered, with any certificate, and clear
 	// text where it fails: better than clear text always (RFC 7435).
 	Opportunistic
+	// Encrypted: TLS with any certificate, or no mail.
+	Encrypted
 	// Verified: TLS with a certificate that proves the name, or no mail.
 	Verified
 )
@@ -28,7 +30,7 @@ const (
 // Requirement is what one policy demands of a connection. The zero value
 // demands nothing.
 type Requirement struct {
-	Source string         // who demands it: "smarthost"; "" where nothing is demanded
+	Source string         // who demands it: "smarthost", "auth"; "" where nothing is demanded
 	Level  Level          // see there
 	Names  []string       // Verified: any of these in the certificate
 	Roots  *x509.CertPool // Verified: who may have issued it; nil: the system's

@@ -30,13 +30,16 @@ const (
 func newVerifier(password string) argon2id {
 	v := argon2id{memory: 19456, time: 2, threads: 1, salt: make([]byte, 16)}
 	rand.Read(v.salt) //nolint:errcheck // never fails
-	v.hash = argon2.IDKey([]byte(password), v.salt, v.time, v.memory, v.threads, 32)
+	v.hash = v.derive(password, 32)
 	return v
 }
 
+func (v argon2id) derive(password string, octets int) []byte {
+	return argon2.IDKey([]byte(password), v.salt, v.time, v.memory, v.threads, uint32(octets))
+}
+
 func (v argon2id) fits(password string) bool {
-	h := argon2.IDKey([]byte(password), v.salt, v.time, v.memory, v.threads, uint32(len(v.hash)))
-	return subtle.ConstantTimeCompare(h, v.hash) == 1
+	return subtle.ConstantTimeCompare(v.derive(password, len(v.hash)), v.hash) == 1
 }
 
 func (v argon2id) String() string {

@@ -173,6 +173,9 @@ func (d *dialogue) body(p []byte) (int, error) {
 		d.raw.awaitBody()
 		if _, err := d.in.Peek(1); err != nil {
 			d.cut = true
+			if d.bdat { // go-smtp would take an EOF for the chunk's end, and tell of others for good
+				err = errChunk
+			}
 			return 0, err
 		}
 	}

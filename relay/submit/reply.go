@@ -27,6 +27,9 @@ func refuse(code int, status, format string, args ...any) error {
 // errDropped: the connection broke within a message; nobody hears the reply.
 var errDropped = errors.New("message broke off")
 
+// errChunk is how go-smtp learns that a chunk broke off: it passes it on.
+var errChunk = smtpError(421, "4.4.2", "the message broke off")
+
 // reply is the only place where an error becomes what a client hears. It
 // returns a bare *smtp.SMTPError, or nil for nil: anything else go-smtp would
 // take for permanent and quote. What is not known to be the client's fault is

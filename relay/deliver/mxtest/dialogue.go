@@ -83,7 +83,7 @@ func (d *dialogue) answer(step, address, usual string) (code int, on bool) {
 		return 0, false
 	case r.do == "hang":
 		d.w.Flush()
-		<-d.s.ctx.Done()
+		io.Copy(io.Discard, d.r) // until the client has had enough
 		return 0, false
 	case r.do == "raw":
 		fmt.Sscanf(r.text, "%d", &code)

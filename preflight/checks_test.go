@@ -1,0 +1,252 @@
+package preflight_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"smtprelay/preflight"
+)
+
+
+func TestChecksAreDeclaredWhole(t *testing.T) {
+	id := regexp.MustCompile(`^[A-Z][A-Z0-9]+(-[A-Z0-9]+)+$`)
+	rfc := regexp.MustCompile(`^RFC \d+ section [\d.]+(; RFC \d+ section [\d.]+)*$`)
+	seen := map[string]*preflight.Check{}
+	for _, c := range preflight.Checks {
+		if !id.MatchString(c.ID) || seen[c.ID] != nil {
+			t.Errorf("%s: not an id, or there twice", c.ID)
+		}
+		if c.Title == "" || c.Why == "" || c.Run == nil || !slices.Contains([]string{"=", "v", "^", "x"}, c.Change) {
+			t.Errorf("%s: something is missing", c.ID)
+		}
+		if strings.HasSuffix(c.Title, ".") || strings.HasSuffix(c.Why, ".") {
+			t.Errorf("%s: title and why are no sentences", c.ID)
+		}
+		if !rfc.MatchString(c.Ref) {
+			t.Errorf("%s: reference %q", c.ID, c.Ref)
+		}
+		if !slices.Contains([]preflight.Severity{preflight.Mandatory, preflight.Recommended, preflight.Informational}, c.Severity) {
+			t.Errorf("%s: severity %q", c.ID, c.Severity)
+		}
+		if !slices.Contains([]preflight.Scope{preflight.ScopeHost, preflight.ScopeSource, preflight.ScopeSender, preflight.ScopePair, preflight.ScopeSmartHost}, c.Scope) {
+			t.Errorf("%s: scope %q", c.ID, c.Scope)
+		}
+		for _, need := range c.Needs {
+			n := seen[need]
+			if n == nil {
+				t.Errorf("%s needs %s, which is not before it", c.ID, need)
+			} else if n.Scope != preflight.ScopeHost && n.Scope != c.Scope && c.Scope != preflight.ScopePair {
+				t.Errorf("%s needs %s, which speaks of somebody else", c.ID, need)
+			}
+		}
+		seen[c.ID] = c
+	}
+}
+
+func TestEveryCheckDependsOnDNS(t *testing.T) {
+	needs := map[string][]string{}
+	for _, c := range preflight.Checks {
+		needs[c.ID] = c.Needs
+		if c.ID != "DNS-REACHABLE" && !reaches(needs, c.ID, "DNS-REACHABLE") {
+			t.Errorf("%s is printed when no resolver answers", c.ID)
+		}
+	}
+}
+
+func reaches(needs map[string][]string, from, to string) bool {
+	return slices.ContainsFunc(needs[from], func(n string) bool { return n == to || reaches(needs, n, to) })
+}
+
+// The ids are a promise to whoever wrote them into a configuration or a monitor.
+func TestIDs(t *testing.T) {
+	want := strings.Fields(`DNS-REACHABLE EGRESS-KNOWN EGRESS-PUBLIC EGRESS-BINDABLE
+		PTR-EXISTS PTR-NAME-VALID PTR-FORWARD-CONFIRMED PTR-ALL-CONFIRMED PTR-SINGLE PTR-TARGET-NOT-ALIAS
+		EHLO-SET EHLO-FQDN EHLO-PUBLIC-NAME EHLO-ADDR EHLO-ADDR-PUBLIC EHLO-NOT-ALIAS EHLO-MATCHES-PTR
+		SPF-HELO-PRESENT SPF-HELO-PASS IPV6-SOURCE
+		SENDER-RESOLVES MX-PRESENT MX-NOT-NULL MX-NOT-IP MX-NOT-ALIAS MX-RESOLVES
+		SPF-SENDER-PRESENT SPF-SENDER-PASS SPF-SINGLE SPF-SYNTAX SPF-TARGETS SPF-LOOKUPS SPF-VOID SPF-NOT-PERMISSIVE SPF-NO-PTR
+		DKIM-CONFIGURED DKIM-PUBLISHED DKIM-MATCHES-KEY DMARC-PRESENT
+		SMARTHOST-NOT-SELF SMARTHOST-REACHABLE SMARTHOST-TLS SMARTHOST-AUTH`)
+	var got []string
+	for _, c := range preflight.Checks {
+		got = append(got, c.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("ids are\n%q, want\n%q", got, want)
+	}
+}
+
+func TestMayChange(t *testing.T) {
+	for _, c := range []struct {
+		id string
+		to preflight.Severity
+		ok bool
+	}{
+		{"PTR-EXISTS", preflight.Recommended, false},
+		{"PTR-EXISTS", preflight.Mandatory, true},
+		{"PTR-NAME-VALID", preflight.Informational, true},
+		{"EHLO-ADDR-PUBLIC", preflight.Mandatory, true},
+		{"EHLO-ADDR-PUBLIC", preflight.Informational, false},
+		{"PTR-SINGLE", preflight.Mandatory, true},
+		{"PTR-SINGLE", preflight.Informational, true},
+		{"SPF-SENDER-PASS", preflight.Recommended, false},
+		{"EHLO-MATCHES-PTR", preflight.Recommended, false},
+		{"PTR-EXIST", preflight.Mandatory, false},
+		{"PTR-SINGLE", "urgent", false},
+		{"PTR-SINGLE", "", false},
+	} {
+		if err := preflight.MayChange(c.id, c.to); (err == nil) != c.ok {
+			t.Errorf("%s to %q: %v", c.id, c.to, err)
+		}
+	}
+}
+
+func TestCatalogueIsFresh(t *testing.T) {
+	const path = "../docs/checks.md"
+	var b bytes.Buffer
+	if err := preflight.WriteCatalogue(&b); err != nil {
+		t.Fatal(err)
+	}
+	if f := flag.Lookup("update"); f.Value.String() == "true" { // render_test.go declares it
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(old, b.Bytes()) {
+		t.Error("docs/checks.md is stale: go test ./preflight -run Catalogue -update")
+	}
+}
+
+// survey runs every case that has answers and hands its findings over.
+func survey(t *testing.T, each func(t *testing.T, w *world, fs []preflight.Finding)) {
+	for _, f := range caseFiles(t) {
+		for _, c := range f.cases {
+			steps, _, err := f.all(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(steps, func(s step) bool { return s.kind == '~' && strings.Contains(s.text, "drop") }) {
+				continue
+			}
+			t.Run(c.name, func(t *testing.T) {
+				w := build(t, f.base, steps)
+				_, out := w.start(t)
+				fs, _ := preflight.Run(context.Background(), &w.plan, out)
+				each(t, w, fs)
+			})
+		}
+	}
+}
+
+func TestEveryCheckIsSeen(t *testing.T) {
+	if *casesFlag != "" {
+		return
+	}
+	seen := map[string]bool{}
+	survey(t, func(_ *testing.T, _ *world, fs []preflight.Finding) {
+		for _, f := range fs {
+			seen[f.Check.ID+string(f.Status)] = true
+		}
+	})
+	for _, c := range preflight.Checks {
+		if !seen[c.ID+string(preflight.Pass)] {
+			t.Errorf("no case in which %s passes", c.ID)
+		}
+		// Without a resolver nothing is definite.
+		if c.ID != "DNS-REACHABLE" && !seen[c.ID+string(preflight.Fail)] {
+			t.Errorf("no case in which %s fails", c.ID)
+		}
+	}
+}
+
+// What a report tells people to publish has to be right: each change, made to
+// the zone exactly as printed, turns its finding to pass.
+func TestRemediesHeal(t *testing.T) {
+	healed := map[string]bool{}
+	survey(t, func(t *testing.T, w *world, fs []preflight.Finding) {
+		for _, f := range fs {
+			if f.Status != preflight.Fail || len(f.Remedy.Records) == 0 {
+				continue
+			}
+			fixed := *w
+			fixed.behave = nil
+			fixed.records = slices.Clone(w.records)
+			for _, r := range f.Remedy.Records {
+				fixed.apply(t, r)
+			}
+			_, out := fixed.start(t)
+			again, _ := preflight.Run(context.Background(), &fixed.plan, out)
+			i := slices.IndexFunc(again, func(o preflight.Finding) bool {
+				return o.Check == f.Check && o.Source == f.Source && o.Sender == f.Sender
+			})
+			healed[f.Check.ID] = true
+			if again[i].Status != preflight.Pass {
+				t.Errorf("%s\ntold to publish %v\nthen %s", show(f), f.Remedy.Records, show(again[i]))
+			}
+		}
+	})
+	for _, id := range []string{"PTR-EXISTS", "PTR-FORWARD-CONFIRMED", "EHLO-ADDR", "EHLO-MATCHES-PTR", "SPF-SENDER-PRESENT", "SPF-SENDER-PASS", "SPF-HELO-PASS", "DKIM-PUBLISHED", "DMARC-PRESENT"} {
+		if *casesFlag == "" && !healed[id] {
+			t.Errorf("no case in which %s has a record to publish", id)
+		}
+	}
+}
+
+// apply makes a change as whoever runs the zone would.
+func (w *world) apply(t *testing.T, r preflight.Record) {
+	t.Helper()
+	tag := func(data string) string {
+		text := strings.ToLower(strings.Join(quoted(data), ""))
+		v, _, _ := strings.Cut(strings.ReplaceAll(text, ";", " "), " ")
+		return v
+	}
+	old := len(w.records)
+	switch r.Do {
+	case preflight.Replace:
+		w.records = slices.DeleteFunc(w.records, func(o zoneRecord) bool {
+			return o.owner == r.Owner && o.kind == r.Type && (r.Type != "TXT" || tag(o.data) == tag(r.Data))
+		})
+	case preflight.Remove:
+		w.records = slices.DeleteFunc(w.records, func(o zoneRecord) bool {
+			return o.owner == r.Owner && o.kind == r.Type && o.data == r.Data
+		})
+		if len(w.records) == old {
+			t.Errorf("told to remove %s, which is not there", r)
+		}
+		return
+	}
+	if r.TTL <= 0 {
+		t.Errorf("%s has no TTL", r)
+	}
+	if err := w.add(r.String()); err != nil {
+		t.Errorf("the record printed cannot be read: %v", err)
+	}
+}
+
+// A name that no receiver could look up is not asked for either.
+func TestNoQuestionForABadName(t *testing.T) {
+	f, err := readCases("testdata/cases.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mail", "mail.corp.local", "mail_1.example.net", "server.lan"} {
+		w := build(t, f.base, []step{{'@', "ehlo=" + name}})
+		s, out := w.start(t)
+		preflight.Run(context.Background(), &w.plan, out)
+		for _, q := range s.Questions() {
+			if strings.HasPrefix(q, name+". ") {
+				t.Errorf("EHLO %s: asked for %s", name, q)
+			}
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package disk
+
+import (
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// beneath is the file system as Pebble sees it. It adds two things.
+//
+// A directory is made durable before one of Pebble's markers in it is created
+// or removed. A marker names the file that counts; POSIX lets a power failure
+// keep the marker's name and lose that file's, or lose both markers, unless the
+// directory is synced in between.
+//
+// And doom hears of a failure that Pebble answers with a panic that nothing can
+// recover, so that the log says why before the process ends.
+type beneath struct {
+	vfs.FS
+	doom func(error)
+}
+
+func (b beneath) Unwrap() vfs.FS { return b.FS }
+
+func (b beneath) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := b.settle(name); err != nil {
+		return nil, err
+	}
+	f, err := b.FS.Create(name, c)
+	return b.vital(name, f, err)
+}
+
+func (b beneath) ReuseForWrite(old, name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := b.FS.ReuseForWrite(old, name, c)
+	return b.vital(name, f, err)
+}
+
+func (b beneath) Remove(name string) error {
+	if err := b.settle(name); err != nil {
+		return err
+	}
+	return b.FS.Remove(name)
+}
+
+func (b beneath) OpenDir(name string) (vfs.File, error) {
+	d, err := b.FS.OpenDir(name)
+	if err != nil {
+		return nil, err
+	}
+	return vital{d, b.doom}, nil
+}
+
+func (b beneath) isMarker(name string) bool {
+	return strings.HasPrefix(b.PathBase(name), "marker.")
+}
+
+func (b beneath) settle(name string) error {
+	if !b.isMarker(name) {
+		return nil
+	}
+	return syncDir(b, b.PathDir(name))
+}
+
+// vital wraps a file that must not fail: the log, or a marker.
+func (b beneath) vital(name string, f vfs.File, err error) (vfs.File, error) {
+	switch {
+	case !b.isMarker(name) && !strings.HasSuffix(name, ".log"):
+		return f, err
+	case err != nil:
+		b.doom(err)
+		return nil, err
+	}
+	return vital{f, b.doom}, nil
+}
+
+// vital is such a file, or the directory of one.
+type vital struct {
+	vfs.File
+	doom func(error)
+}
+
+func (v vital) heard(err error) error {
+	if err != nil {
+		v.doom(err)
+	}
+	return err
+}
+
+func (v vital) Write(p []byte) (int, error) {
+	n, err := v.File.Write(p)
+	return n, v.heard(err)
+}
+
+func (v vital) Sync() error     { return v.heard(v.File.Sync()) }
+func (v vital) SyncData() error { return v.heard(v.File.SyncData()) }
+
+func (v vital) SyncTo(n int64) (bool, error) {
+	whole, err := v.File.SyncTo(n)
+	return whole, v.heard(err)
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(fs vfs.FS, name string) error {
+	d, err := fs.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if cerr := d.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
