@@ -24,7 +24,7 @@ fuzz: need-go
 		for f in $$files; do \
 			sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir/$$f" | while read -r target; do \
 				echo "$$dir $$target"; \
-				(cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) || exit 1; \
+				(cd "$$dir" && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x .) || exit 1; \
 			done || exit 1; \
 		done || exit 1; \
 	done

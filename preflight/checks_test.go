@@ -13,7 +13,6 @@ import (
 	"smtprelay/preflight"
 )
 
-
 func TestChecksAreDeclaredWhole(t *testing.T) {
 	id := regexp.MustCompile(`^[A-Z][A-Z0-9]+(-[A-Z0-9]+)+$`)
 	rfc := regexp.MustCompile(`^RFC \d+ section [\d.]+(; RFC \d+ section [\d.]+)*$`)

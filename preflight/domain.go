@@ -77,6 +77,9 @@ var mxPresent = &Check{
 	},
 }
 
+// maxExchangers of a domain are looked at.
+const maxExchangers = 32
+
 // mxRecords are the exchangers for a check that has nothing to say without any.
 func (p *Probe) mxRecords(ctx context.Context) (*dns.Answer, *Result) {
 	a := p.exchangers(ctx)
@@ -169,7 +172,7 @@ var mxNotAlias = &Check{
 		if r != nil {
 			return *r
 		}
-		for _, rr := range a.Records {
+		for _, rr := range a.Records[:min(len(a.Records), maxExchangers)] {
 			addr := p.ask(ctx, rr.Host, dns.TypeA)
 			if len(addr.Chain) > 0 {
 				return fail(p.unaliasing(ctx, rr.Host, addr), "an address record", "%s is an alias of %s", rr.Host, addr.Chain[0])
@@ -198,7 +201,7 @@ var mxResolves = &Check{
 		}
 		fix := Remedy{Title: "Repair the exchangers of " + a.Question, Who: "whoever runs the zone of " + a.Name}
 		var found []string
-		for _, rr := range a.Records {
+		for _, rr := range a.Records[:min(len(a.Records), maxExchangers)] {
 			ok, why, open := p.reachable(ctx, rr.Host)
 			switch {
 			case open != nil:

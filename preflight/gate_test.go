@@ -90,7 +90,7 @@ func newGateWorld(t *testing.T) *gateWorld {
 		SmartHosts: []SmartHost{{Name: "smart:587", Host: "198.51.100.1", Port: 587}},
 		Special:    Special{Prefixes: []SpecialPrefix{}, Names: []string{}},
 		Policy: Policy{
-			Looks: 2, Span: 100 * time.Millisecond, Settle: 300 * time.Millisecond, Grace: time.Hour,
+			Looks: 2, Span: 100 * time.Millisecond, Settle: 2 * time.Second, Grace: time.Hour,
 			RecheckMin: 30 * time.Millisecond, RecheckMax: 30 * time.Millisecond, StartupWait: time.Millisecond,
 		},
 	}
@@ -234,9 +234,11 @@ func TestKeysGoLive(t *testing.T) {
 	w.dns.Remove(name, "TXT")
 	m := FileMemory(filepath.Join(t.TempDir(), "preflight.json"))
 	g := w.gate(t, m)
+	at := time.Now()
 	live := func(what string, want bool) {
 		t.Helper()
-		g.keys.look(t.Context(), time.Now().Add(time.Hour))
+		at = at.Add(time.Hour)
+		g.keys.look(t.Context(), at)
 		if g.Live("example.net", "k1") != want {
 			t.Errorf("%s: live %t, want %t", what, !want, want)
 		}

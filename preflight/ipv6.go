@@ -16,12 +16,12 @@ var ipv6Source = &Check{
 	Why:      "Gmail and Microsoft 365 are stricter over IPv6 than over IPv4: a source that is not in order is better left off",
 	Ref:      "RFC 6724 section 5",
 	Needs:    []string{"EGRESS-KNOWN"},
-	Run: func(ctx context.Context, p *Probe) Result {
+	Run: func(_ context.Context, p *Probe) Result {
 		addr := p.addr()
 		if addr.Unmap().Is4() {
 			return skip("an IPv4 source")
 		}
-		for _, f := range p.earlier(ctx) {
+		for _, f := range p.earlier() {
 			if f.Severity == Mandatory && (f.Status == Fail || f.Status == Unknown) {
 				return fail(Remedy{
 					Title: fmt.Sprintf("Repair IPv6 from %s, or leave it off", addr),

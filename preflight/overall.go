@@ -19,7 +19,7 @@ func (j *judgement) overall() {
 	if len(r.Sources) == 0 {
 		source = Fail // nowhere to send from
 	}
-	r.Overall = max2(source, sender)
+	r.Overall = worst(source, sender)
 	if r.Overall == Pass && (worse(r.Sources, Pass) || worse(r.Senders, Pass) || worse(r.SmartHosts, Unknown)) {
 		// A fallback that is known not to work is worth a word; one that does
 		// not answer just now is not.
@@ -32,7 +32,8 @@ func (j *judgement) overall() {
 			r.Action = "settling"
 		}
 	case rank(sender) > rank(source):
-		r.Action = string(j.policy.onSender(sender))
+		// No sender domain is in order: nothing could leave, and refuse means it.
+		r.Action = string(j.policy.onSenders(sender))
 	}
 	if r.Action != string(ActRefuse) {
 		// The program runs: what one source cannot send is held, not refused.

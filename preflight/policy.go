@@ -17,7 +17,7 @@ const (
 // smartHost says whether one is configured: it is then where mail goes when
 // direct delivery is not possible.
 //
-// Grace, Settle and Span may be zero on purpose. Looks may not, so a policy
+// Grace, Settle, Span and StartupWait may be zero on purpose. Looks may not, so a policy
 // with Looks zero is one that nobody has filled in yet, and only there zero
 // durations count as left out. Defaults applied twice changes nothing more.
 func (p Policy) Defaults(smartHost bool) Policy {
@@ -26,6 +26,7 @@ func (p Policy) Defaults(smartHost bool) Policy {
 		p.Grace = cmp.Or(p.Grace, 6*time.Hour)
 		p.Settle = cmp.Or(p.Settle, SettleAuto)
 		p.Span = cmp.Or(p.Span, defaultSpan)
+		p.StartupWait = cmp.Or(p.StartupWait, time.Minute)
 	}
 	fallback := ActRefuse
 	if smartHost {
@@ -36,11 +37,10 @@ func (p Policy) Defaults(smartHost bool) Policy {
 	p.OnSenderFail = cmp.Or(p.OnSenderFail, p.OnFail)
 	p.SPF = cmp.Or(p.SPF, "require")
 	p.EHLOMatch = cmp.Or(p.EHLOMatch, "strict")
-	p.StartupWait = cmp.Or(p.StartupWait, time.Minute)
 	p.RecheckMin = cmp.Or(p.RecheckMin, 15*time.Minute)
 	p.RecheckMax = max(cmp.Or(p.RecheckMax, 6*time.Hour), p.RecheckMin)
 	p.Grace = min(max(p.Grace, 0), maxGrace)
-	p.Span = max(p.Span, 0)
+	p.Span, p.StartupWait = max(p.Span, 0), max(p.StartupWait, 0)
 	if p.Settle != SettleAuto {
 		p.Settle = min(max(p.Settle, 0), maxSettle)
 	}
@@ -74,15 +74,19 @@ func (p Policy) onSource(s Status) Action {
 // onSender is what happens to mail of a sender domain with this verdict. One
 // domain never stops the program, so refuse means hold here.
 func (p Policy) onSender(s Status) Action {
-	a := Action("direct")
+	if a := p.onSenders(s); a != ActRefuse {
+		return a
+	}
+	return ActHold
+}
+
+// onSenders is what happens when no sender domain has a better verdict than s.
+func (p Policy) onSenders(s Status) Action {
 	switch s {
 	case Fail:
-		a = p.OnSenderFail
+		return p.OnSenderFail
 	case Unknown:
-		a = p.OnUnknown
+		return p.OnUnknown
 	}
-	if a == ActRefuse {
-		return ActHold
-	}
-	return a
+	return "direct"
 }

@@ -22,7 +22,7 @@ type Probe struct {
 	SmartHost *SmartHost
 
 	run     *run
-	earlier func(ctx context.Context) []Finding // of the checks before this one, of the same source
+	earlier func() []Finding // of the checks before this one, of the same source
 
 	mu      sync.Mutex
 	answers []*dns.Answer

@@ -79,14 +79,21 @@ func quoted(names []string) (all []string) {
 	return all
 }
 
-// forward tells which of the names lead back to the address.
+// maxNames are looked at when an address has more names than anybody needs.
+const maxNames = 16
+
+// forward is a name of the address and where it leads.
 type forward struct {
 	name   string
 	answer *dns.Answer
 }
 
 func (p *Probe) forwards(ctx context.Context) (fs []forward) {
-	for _, n := range p.valid(p.names(ctx)) {
+	names := p.valid(p.names(ctx))
+	if i := slices.Index(names, p.ehlo()); i > 0 { // the one that matters first
+		names[0], names[i] = names[i], names[0]
+	}
+	for _, n := range names[:min(len(names), maxNames)] {
 		fs = append(fs, forward{n, p.ask(ctx, n, family(p.addr()))})
 	}
 	return fs

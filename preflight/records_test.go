@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,8 @@ func TestParseSPF(t *testing.T) {
 		{"include:_spf.example.org.", "", ""},
 		{"include:", "needs a domain", ""},
 		{"include", "needs a domain", ""},
+		{"include:example.org/24", "no prefix length", ""},
+		{"exists:%{l/}.example.org", "", ""},
 		{"include:%{d1r}._spf.%{d2}", "", ""},
 		{"exists:%{i}._spf.%{d}", "", ""},
 		{"exists:%{q}.example.net", "bad macro", ""},
@@ -134,6 +137,8 @@ func (nothing) LookupMX(context.Context, string) ([]*net.MX, error)          { r
 func (nothing) LookupIPAddr(context.Context, string) ([]net.IPAddr, error)   { return nil, missing }
 func (nothing) LookupAddr(context.Context, string) (names []string, _ error) { return nil, missing }
 
+var slashInMacro = regexp.MustCompile(`%\{[^}]*/`)
+
 var missing = &net.DNSError{Err: "no such name", IsNotFound: true}
 
 // Whatever the parser takes for valid must not be an error of syntax to the
@@ -146,7 +151,8 @@ func FuzzSPF(f *testing.F) {
 		txt := "v=spf1 " + s
 		bad := func(t spfTerm) bool { return t.Fault != "" && !t.Mild }
 		rec := parseSPF(txt)
-		if !slices.ContainsFunc(rec, bad) {
+		// A slash among the delimiters of a macro is right, but not to the evaluator.
+		if !slices.ContainsFunc(rec, bad) && !slashInMacro.MatchString(txt) {
 			_, err := spf.CheckHostWithSender(net.IPv4(203, 0, 113, 254), "helo.example.net", "postmaster@fuzz.example.net",
 				spf.WithResolver(nothing{txt}), spf.OverrideLookupLimit(1000), spf.OverrideVoidLookupLimit(1000))
 			for _, e := range []error{spf.ErrUnknownField, spf.ErrInvalidIP, spf.ErrInvalidMask, spf.ErrInvalidMacro, spf.ErrInvalidDomain} {

@@ -89,6 +89,21 @@ func runs(zone, servers string) string {
 	return fmt.Sprintf("whoever runs %s (%s)", zone, servers)
 }
 
+// possible takes the records out of a remedy that would stand beside an alias
+// that is broken: that has to be repaired first, in a way we cannot know.
+func (p *Probe) possible(r Remedy) Remedy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.answers {
+		ours := func(rec Record) bool { return rec.Owner == a.Name || rec.Owner == a.Question }
+		if a.Outcome == dns.Broken && slices.ContainsFunc(r.Records, ours) {
+			r.Records = nil
+			r.Steps = append(r.Steps, fmt.Sprintf("Repair the records of %s first: %s.", a.Question, outcome(a)))
+		}
+	}
+	return r
+}
+
 // wanted is the name that the source is to have: its EHLO name, else mail under
 // the first sender domain. "" when nothing suggests itself.
 func (p *Probe) wanted() string {
@@ -121,9 +136,7 @@ func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
 	if name == "" {
 		return r
 	}
-	if a.Outcome != dns.Broken {
-		r.Records = []Record{record(do, a.Name, "PTR", absolute(name))}
-	}
+	r.Records = []Record{record(do, a.Name, "PTR", absolute(name))}
 	which := addr.String()
 	if !addr.Is4() {
 		which += " (" + dns.Reverse(addr) + ")"
@@ -158,9 +171,6 @@ func (p *Probe) pointing(a *dns.Answer) Remedy {
 			}
 		}
 		r.Steps = []string{fmt.Sprintf("It replaces %s. If something there needs the name, give this source another: ehlo = \"...\", and the same in its PTR.", list(gone))}
-	}
-	if a.Outcome == dns.Broken {
-		r.Records = nil
 	}
 	return r
 }

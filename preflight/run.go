@@ -200,7 +200,7 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 	if t.smartHost >= 0 {
 		p.SmartHost = &r.plan.SmartHosts[t.smartHost]
 	}
-	p.earlier = func(context.Context) []Finding { return r.earlier(t) }
+	p.earlier = func() []Finding { return r.earlier(t) }
 	limit := checkTime
 	if strings.HasPrefix(t.check.ID, "SPF-") {
 		limit = spfTime
@@ -213,6 +213,7 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 		}
 	}()
 	res = t.check.Run(ctx, p)
+	res.Remedy = p.possible(res.Remedy)
 	res.Evidence, res.TTL, res.NegTTL = p.evidence()
 	return res
 }

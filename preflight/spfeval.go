@@ -17,8 +17,9 @@ const (
 	spfFar     = 64 // how far we count beyond that
 )
 
-// spfNobody is an address that no record lists: it walks every term.
-var spfNobody = netip.MustParseAddr("203.0.113.254")
+// spfNobody is an address that no record lists, a reserved one (RFC 1112 section 4):
+// it walks every term.
+var spfNobody = netip.MustParseAddr("240.0.0.1")
 
 // spfResult is what an evaluation came to, with what it cost.
 type spfResult struct {

@@ -255,7 +255,7 @@ func ipName(a netip.Addr) string {
 func ipTerm(a netip.Addr) string { return ipName(a) + ":" + a.String() }
 
 var (
-	spfMacro = regexp.MustCompile(`^%(?:[%_-]|\{[slodiphvSLODIPHV][0-9]*[rR]?[-.+,/_=]*\})`)
+	spfMacro = regexp.MustCompile(`%(?:[%_-]|\{[slodiphvSLODIPHV][0-9]*[rR]?[-.+,/_=]*\})`)
 	topLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 )
 
@@ -269,7 +269,10 @@ func macroString(s string) string {
 			s = s[1:]
 			continue
 		}
-		m := spfMacro.FindString(s)
+		m := ""
+		if at := spfMacro.FindStringIndex(s); at != nil && at[0] == 0 {
+			m = s[:at[1]]
+		}
 		if m == "" || strings.HasPrefix(m, "%{") && strings.TrimLeft(m[3:], "0") != m[3:] {
 			return fmt.Sprintf("has a bad macro at %q", s)
 		}
@@ -286,6 +289,9 @@ func domainSpec(s string) string {
 	}
 	if fault := macroString(s); fault != "" {
 		return fault
+	}
+	if strings.Contains(spfMacro.ReplaceAllString(s, ""), "/") {
+		return "takes no prefix length" // the grammar has room for a slash, names have not
 	}
 	if strings.HasSuffix(s, "}") || strings.HasSuffix(s, "%%") || strings.HasSuffix(s, "%_") || strings.HasSuffix(s, "%-") {
 		return ""

@@ -72,7 +72,7 @@ func newWorld(b baseline) (*world, error) {
 		}
 	}
 	for _, c := range b.config {
-		if err := w.configure(c); err != nil && !errors.Is(err, errCannot) { // else it is prose
+		if err := w.configure(settings(c)); err != nil && !errors.Is(err, errCannot) { // else it is prose
 			return nil, err
 		}
 	}
@@ -214,6 +214,15 @@ func (w *world) configure(text string) error {
 	return nil
 }
 
+// settings are what of a comment can be one: the rest is prose.
+func settings(note string) string {
+	if newSource.MatchString(note) || senderWords.MatchString(note) || keyWord.MatchString(note) {
+		return note
+	}
+	words := strings.Fields(note)
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return !strings.Contains(w, "=") }), " ")
+}
+
 // senders sets the sender domains; those there already keep their keys.
 func (w *world) senders(domains []string) {
 	old := w.plan.Senders
@@ -226,6 +235,8 @@ func (w *world) senders(domains []string) {
 		w.plan.Senders = append(w.plan.Senders, s)
 	}
 }
+
+var checkID = regexp.MustCompile(`^[A-Z][A-Z0-9]*(-[A-Z0-9]+)+$`)
 
 var errCannot = errors.New("the runner cannot do that")
 
@@ -277,7 +288,7 @@ func (w *world) set(word string) error {
 		if pol.Severity == nil {
 			pol.Severity = map[string]preflight.Severity{}
 		}
-		if strings.ToUpper(key) != key || !strings.Contains(key, "-") {
+		if !checkID.MatchString(key) {
 			return fmt.Errorf("@ %s: %w", word, errCannot)
 		}
 		pol.Severity[key] = preflight.Severity(value)

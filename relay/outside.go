@@ -26,15 +26,12 @@ func outside(o Options) (preflight.Outside, error) {
 	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver)}, nil
 }
 
-// refusal is nil when the report allows a start under the policy.
-func refusal(p preflight.Policy, r *preflight.Report) error {
-	switch {
-	case r.Overall == preflight.Fail && p.OnFail == preflight.ActRefuse:
-		return &Refusal{Report: r}
-	case r.Overall == preflight.Unknown && p.OnUnknown == preflight.ActRefuse:
-		return &Refusal{Report: r, Temporary: true}
+// refusal is nil when the report allows a start.
+func refusal(r *preflight.Report) error {
+	if r.Action != string(preflight.ActRefuse) {
+		return nil
 	}
-	return nil
+	return &Refusal{Report: r, Temporary: r.Overall == preflight.Unknown}
 }
 
 // StatusLine is a report in one line: "fail: PTR-EXISTS -> smarthost".

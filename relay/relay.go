@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -83,6 +84,7 @@ func Preflight(ctx context.Context, o Options) (*preflight.Report, error) {
 	findings, questions := preflight.Run(ctx, &o.Plan, out)
 	r := preflight.Judge(&o.Plan, findings, at)
 	r.Took, r.Questions = time.Since(at), questions
+	r.Host, _ = os.Hostname()
 	return r, nil
 }
 
@@ -92,7 +94,7 @@ func Preflight(ctx context.Context, o Options) (*preflight.Report, error) {
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.store.Close()
 	first := r.gate.Start(ctx)
-	if err := refusal(first.Plan.Policy, first); err != nil {
+	if err := refusal(first); err != nil {
 		return err
 	}
 

@@ -226,5 +226,5 @@ func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
 
 func (v *voyage) tell(a queue.Attempt) {
 	v.log.Debug("tried", "domain", v.trip.Domain(), "host", a.Host, "source", a.Source, "stage", a.Stage,
-		"result", string(a.Outcome), "code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "reason", a.Why)
+		"code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "reason", a.Why)
 }

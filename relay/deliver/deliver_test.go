@@ -3,11 +3,15 @@ package deliver
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"smtprelay/preflight"
 	"smtprelay/queue"
 	"smtprelay/relay/deliver/mxtest"
 )
@@ -70,7 +74,9 @@ func TestTroubleInEveryPhase(t *testing.T) {
 		{"554 DATA", "DATA 554 5.7.1 no", "refused data 554 5.7.1"},
 		{"452 dot", "dot 452 4.3.1 full", "deferred dot 452 4.3.1"},
 		{"550 dot", "dot 550 5.7.1 spam", "refused dot 550 5.7.1"},
-		{"530 in clear", "MAIL 530 5.7.0 must issue STARTTLS", "deferred mail 530 5.7.0"},
+		{"530", "MAIL 530 5.7.0 log in first", "refused mail 530 5.7.0"},
+		{"530 for want of TLS", "tls broken\nMAIL 530 5.7.0 must issue STARTTLS", "deferred mail 530 5.7.0"},
+		{"530 after 454", "tls x\nSTARTTLS 454 4.7.0 later\nMAIL 530 5.7.0 must issue STARTTLS", "deferred mail 530 5.7.0"},
 		{"garbage banner", `raw banner "HTTP/1.1 400 no\r\n"`, "deferred greet"},
 		{"code 000", `raw MAIL "000 what\r\n"`, "deferred mail"},
 		{"code 999", `raw RCPT "999 what\r\n"`, "deferred rcpt"},
@@ -318,4 +324,141 @@ func TestLostReplyMakesOneCopy(t *testing.T) {
 	if n := len(mx.Messages()); n != 2 {
 		t.Errorf("%d copies", n)
 	}
+}
+
+// A peer that drips is given up when the phase is over, however busy it looks.
+func TestDrip(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				tick := time.NewTicker(20 * time.Millisecond)
+				defer tick.Stop()
+				for range tick.C {
+					if _, err := c.Write([]byte("2")); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	w := newWorld(t, destZone)
+	w.o.Timeouts = shortly
+	w.port = netip.MustParseAddrPort(ln.Addr().String()).Port()
+	w.put(queue.Message{}, hello, "a@dest.test")
+	r := w.run(1)["a@dest.test"]
+	is(t, r, "deferred greet")
+	if r.Last.Took > 5*time.Second || r.Last.Why != "timed out" {
+		t.Errorf("took %v: %s", r.Last.Took, r.Last.Why)
+	}
+}
+
+func TestConnectionRefused(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "")
+	mx.Close()
+	w.put(queue.Message{}, hello, "a@dest.test")
+	r := w.run(1)["a@dest.test"]
+	is(t, r, "deferred connect")
+	if r.Reason != "connection refused" {
+		t.Errorf("reason %q", r.Reason)
+	}
+}
+
+// A source that this machine does not have is our fault.
+func TestCannotBind(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.mx("127.0.0.2", "")
+	w.gate.sources[0].Bind = "192.0.2.77"
+	w.put(queue.Message{}, hello, "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "deferred connect ours")
+}
+
+func TestSourceWithoutAddress(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.mx("127.0.0.2", "")
+	w.gate.sources[0].Bind = "wan"
+	w.put(queue.Message{}, hello, "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "deferred gate ours")
+	w.gate.sources = append(w.gate.sources, preflight.Source{Name: "any", EHLO: "any.example.test"})
+	w.put(queue.Message{}, hello, "b@dest.test")
+	if r := w.run(1)["b@dest.test"]; r.Last.Source != "any" {
+		t.Errorf("source %q", r.Last.Source)
+	}
+}
+
+// Only those whom the dot is for are marked, and before it is sent.
+func TestSendingMark(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "RCPT <b@dest.test> 550 5.1.1 no")
+	m := &marked{Work: w.store, mx: mx}
+	w.work = m
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test", "c@dest.test")
+	w.run(3)
+	if !slices.Equal(m.ns, []int{0, 2}) || m.had != 0 {
+		t.Errorf("marked %v, %d messages were there by then", m.ns, m.had)
+	}
+}
+
+type marked struct {
+	queue.Work
+	mx  *mxtest.Server
+	ns  []int
+	had int
+}
+
+func (m *marked) Sending(ctx context.Context, l queue.Lease, id queue.ID, ns ...int) error {
+	m.ns, m.had = ns, len(m.mx.Messages())
+	return m.Work.Sending(ctx, l, id, ns...)
+}
+
+// What a stop of ours broke off was no try.
+func TestStopIsNoTry(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.mx("127.0.0.2", "nopipelining\nRCPT <a@dest.test> 550 5.1.1 no\nhang DATA")
+	w.q.Grace = time.Millisecond
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
+	o := w.o
+	o.Port = w.port
+	s := queue.NewScheduler(w.work, New(o, w.gate, w.dns.Client()), w, w.q, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for len(w.mxs["127.0.0.2"].Conns()) == 0 || !strings.Contains(string(w.mxs["127.0.0.2"].Conns()[0].Wire), "DATA") {
+		runtime.Gosched()
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range w.store.List(t.Context(), queue.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range e.Recipients {
+			if r.Address == "b@dest.test" && (r.State != queue.Waiting || r.Tries != 0) {
+				t.Errorf("got %+v", r)
+			}
+			if r.Address == "a@dest.test" && r.State == queue.Waiting {
+				t.Errorf("the refusal was forgotten: %+v", r)
+			}
+		}
+	}
+}
+
+func TestNameWithLineEnd(t *testing.T) {
+	w := newWorld(t, destZone)
+	w.mx("127.0.0.2", "")
+	w.gate.sources[0].EHLO = "x\r\nMAIL FROM:<>"
+	w.put(queue.Message{}, hello, "a@dest.test")
+	is(t, w.run(1)["a@dest.test"], "deferred ehlo")
 }

@@ -14,7 +14,7 @@ type Options struct {
 	Port       uint16           // of exchangers; default 25
 	Private    bool             // addresses of internal networks may be dialled (preflight.Policy.Private)
 	Listeners  []netip.AddrPort // ours: never dialled
-	Names      []string         // ours: an exchanger so named is a loop (N2)
+	Names      []string         // ours: an exchanger so named would be a loop
 	SmartHosts []preflight.SmartHost
 	SmartEHLO  string       // EHLO name towards smart hosts when no source is configured
 	Timeouts   Timeouts     // zero fields: RFC 5321 section 4.5.3.2

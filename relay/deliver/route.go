@@ -119,14 +119,17 @@ type looked struct {
 	err   error
 }
 
+var errLost = errors.New("the answer could not be read")
+
 // look asks for the addresses of all hosts, of both families, at once.
 func (r *resolver) look(ctx context.Context, hosts []exchanger) []looked {
 	found := make([]looked, len(hosts))
 	var wg sync.WaitGroup
 	for i, h := range hosts {
+		found[i] = looked{exchanger: h, err: errLost}
 		wg.Go(func() {
-			addrs, err := addresses(ctx, r.dns, h.host)
-			found[i] = looked{h, addrs, err}
+			defer func() { _ = recover() }() // one bad answer must not stop the rest
+			found[i].addrs, found[i].err = addresses(ctx, r.dns, h.host)
 		})
 	}
 	wg.Wait()
@@ -195,10 +198,10 @@ func (r *resolver) usable(domain string, found []looked) ([]exchanger, error) {
 
 // literal parses an address literal, "[192.0.2.1]" (RFC 5321 section 4.1.3).
 func literal(domain string) (netip.Addr, bool) {
-	s, ok := strings.CutPrefix(domain, "[")
-	if s, ok = strings.CutSuffix(s, "]"); !ok || !strings.HasPrefix(domain, "[") {
+	if len(domain) < 2 || domain[0] != '[' || domain[len(domain)-1] != ']' {
 		return netip.Addr{}, false
 	}
+	s := domain[1 : len(domain)-1]
 	if len(s) > 5 && strings.EqualFold(s[:5], "IPv6:") {
 		s = s[5:]
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -31,9 +30,10 @@ type hop struct {
 
 // fault is how far a try came and why it came no further.
 type fault struct {
-	stage string
-	err   error
-	tls   string // what the connection had by then: "", "TLS1.3"
+	stage   string
+	err     error
+	tls     string // what the connection had by then: "", "TLS1.3"
+	botched bool   // it was in clear text because TLS did not work
 }
 
 func (f *fault) Error() string { return f.stage + ": " + f.err.Error() }
@@ -47,17 +47,6 @@ func at(stage string, err error) error {
 	}
 	return &fault{stage: stage, err: err}
 }
-
-var (
-	errInjected = errors.New("plain text came before the TLS handshake")
-	errNoTLS    = errors.New("TLS is required and not offered")
-)
-
-// handshakeError is a TLS handshake that did not succeed.
-type handshakeError struct{ err error }
-
-func (e *handshakeError) Error() string { return "TLS handshake: " + e.err.Error() }
-func (e *handshakeError) Unwrap() error { return e.err }
 
 // session is one SMTP connection, we being the client. It is greeted and ready
 // for mail once client.open returns it. Not safe for concurrent use.
@@ -130,7 +119,10 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 	s := &session{hop: h, raw: raw, t: c.t, botched: clear}
 	s.use(raw)
 	s.unhook = context.AfterFunc(ctx, s.abort)
-	if err := s.start(clear); err != nil {
+	s.until = time.Now().Add(2 * c.t.Greet) // for all of it: a peer may be slow once, not at every step
+	err = s.start(clear)
+	s.until = time.Time{}
+	if err != nil {
 		s.close()
 		var f *fault
 		if errors.As(err, &f) {
@@ -206,130 +198,6 @@ func keywords(text string) map[string]string {
 
 func (s *session) has(keyword string) bool { _, ok := s.ext[keyword]; return ok }
 
-// secure starts TLS where that is offered and wanted (RFC 3207).
-func (s *session) secure(clear bool) error {
-	if clear || s.tlsName != "" || s.need.Level == policy.Never {
-		return nil
-	}
-	if !s.has("STARTTLS") {
-		return s.orClear(errNoTLS)
-	}
-	if _, err := s.command(s.t.Greet, 2, "STARTTLS"); err != nil {
-		switch {
-		case !answered(err):
-			return &handshakeError{err} // some close where they should answer
-		case s.dead:
-			return err
-		}
-		s.botched = true
-		return s.orClear(err)
-	}
-	if s.in.buffered() > 0 {
-		return errInjected // someone on the way answers for the peer
-	}
-	if err := s.handshake(); err != nil {
-		return err
-	}
-	return at("ehlo", s.hello()) // what was said in clear text does not count (RFC 3207 section 4.2)
-}
-
-// orClear is err where TLS is demanded, nil where mail may go without.
-func (s *session) orClear(err error) error {
-	if s.need.Level >= policy.Encrypted {
-		return err
-	}
-	return nil
-}
-
-func (s *session) handshake() error {
-	conf := &tls.Config{
-		ServerName:         s.host,
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, // the requirement says what must be verified
-		VerifyConnection:   s.need.Met,
-	}
-	c := tls.Client(s.conn, conf)
-	s.conn.SetDeadline(s.deadline(s.t.Greet))
-	if err := c.Handshake(); err != nil {
-		return &handshakeError{err}
-	}
-	s.tls = c.ConnectionState()
-	s.tlsName = strings.ReplaceAll(tls.VersionName(s.tls.Version), " ", "")
-	s.use(c)
-	return nil
-}
-
-// deadline is d from now, or s.until if that is sooner.
-func (s *session) deadline(d time.Duration) time.Time {
-	t := time.Now().Add(d)
-	if !s.until.IsZero() && s.until.Before(t) {
-		return s.until
-	}
-	return t
-}
-
-// read reads one reply, which may take d in all, and wants it of a class. After
-// an error that is not a 4xx or 5xx, and after a 421, the session is dead: what
-// comes next would be taken for the answer to something else.
-func (s *session) read(d time.Duration, class int) (reply, error) {
-	s.conn.SetReadDeadline(s.deadline(d))
-	r, err := s.in.next()
-	if err == nil {
-		err = r.want(class)
-	}
-	if err != nil && !answered(err) || r.code == 421 {
-		s.dead = true
-	}
-	return r, err
-}
-
-// command sends one line and reads the reply to it.
-func (s *session) command(d time.Duration, class int, line string) (reply, error) {
-	s.write(line)
-	if err := s.flush(); err != nil {
-		return reply{}, err
-	}
-	return s.read(d, class)
-}
-
-// write puts a command line into the buffer; what is wrong shows at flush. A
-// line that would be two to the peer ends the session instead.
-func (s *session) write(line string) {
-	if unsafe(line) {
-		s.dead, s.pace.err = true, errUnsafe
-	}
-	s.out.WriteString(line + "\r\n")
-}
-
-func unsafe(line string) bool { return strings.ContainsAny(line, "\r\n\x00") }
-
-var errUnsafe = &decision{status: "5.1.3", final: true, why: "the address has a line end in it"}
-
-// flush sends what was written. When that fails, the peer may have said why
-// before it closed.
-func (s *session) flush() error {
-	if err := s.out.Flush(); err != nil {
-		return s.late(err)
-	}
-	return nil
-}
-
-// lateWait is how long a peer that took no more is listened to.
-const lateWait = 5 * time.Second
-
-// late is the 4xx or 5xx that a peer sent before it stopped reading, or err.
-func (s *session) late(err error) error {
-	if s.dead {
-		return err
-	}
-	s.dead = true
-	s.conn.SetReadDeadline(s.deadline(min(lateWait, s.t.Block)))
-	if r, rerr := s.in.next(); rerr == nil && r.code >= 400 {
-		return r.want(2)
-	}
-	return err
-}
-
 // quit says goodbye and does not insist on an answer.
 func (s *session) quit() {
 	if !s.dead {
@@ -353,37 +221,4 @@ func (s *session) abort() {
 		c.SetLinger(0)
 	}
 	s.raw.Close()
-}
-
-// answered tells whether err is a 4xx or 5xx of the peer.
-func answered(err error) bool { _, ok := remote(err); return ok }
-
-func permanent(err error) bool {
-	r, ok := remote(err)
-	return ok && r.code >= 500
-}
-
-// pace is how much is written under one deadline.
-const pace = 16 << 10
-
-// pacer writes under a deadline for each piece, so that a peer that stops
-// reading is noticed whatever the size of the message.
-type pacer struct {
-	s   *session
-	err error
-}
-
-func (p *pacer) Write(b []byte) (int, error) {
-	n := 0
-	for n < len(b) && p.err == nil {
-		piece := b[n:min(n+pace, len(b))]
-		p.s.conn.SetWriteDeadline(p.s.deadline(p.s.t.Block))
-		var m int
-		m, p.err = p.s.conn.Write(piece)
-		n += m
-	}
-	if p.err != nil {
-		return n, fmt.Errorf("send: %w", p.err)
-	}
-	return n, nil
 }

@@ -241,7 +241,7 @@ func (r *run) dot(ok []int) {
 // fail gives recipient i its end.
 func (r *run) fail(i int, stage string, err error) {
 	r.open[i] = false
-	r.ends[i] = end{err: at(stage, err)}
+	r.ends[i] = end{err: &fault{stage: stage, err: err, botched: r.botched}}
 }
 
 // failOpen gives an end to all that have none.

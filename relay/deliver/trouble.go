@@ -88,7 +88,7 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 		return a, false
 	case ok:
 		a.Reply = apart(said)
-		return answeredWith(a, said)
+		return answeredWith(a, said, f != nil && f.botched)
 	}
 	a.Why = why(err)
 	a.Ours = a.Source == smartName && (a.Stage == "starttls" || a.Stage == "auth") || bindFault(err)
@@ -100,15 +100,15 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 // answeredWith judges a 4xx or 5xx. Before MAIL a 5xx speaks of us or of the
 // exchanger, not of the message: another may take it, and blocks are lifted
 // (RFC 5321 section 4.2.1 leaves that to the client).
-func answeredWith(a queue.Attempt, said reply) (queue.Attempt, bool) {
+func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, bool) {
 	smart := a.Source == smartName
 	switch a.Stage {
 	case "mail", "rcpt", "data", "dot":
 		switch {
 		case smart && (said.code == 530 || said.code == 534 || said.code == 535 || said.code == 538):
 			a.Ours = true // it wants AUTH or TLS from us: no fault of the message
-		case said.code == 530 && a.TLS == "":
-			// TLS is wanted, and did not work this time.
+		case said.code == 530 && botched:
+			// It wants TLS first, which may work next time.
 		case said.code >= 500:
 			a.Outcome = queue.Refused
 			return a, false

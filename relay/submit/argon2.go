@@ -77,7 +77,7 @@ func parseVerifier(s string) (verifier, error) {
 func (v *argon2id) parseParams(s string) error {
 	ps := strings.Split(s, ",")
 	if len(ps) != 3 {
-		return errors.New("argon2id: expected m=..,t=..,p=..")
+		return errors.New("argon2id: expected m=NUMBER,t=NUMBER,p=NUMBER")
 	}
 	var n [3]uint64
 	for i, name := range []string{"m=", "t=", "p="} {

@@ -84,7 +84,8 @@ func TestNoLogInInTheClear(t *testing.T) {
 	s.do("RCPT TO:<bob@example.net>", "550 5.7.1")
 	s.do("RSET", "250")
 	s.do("AUTH LOGIN", "334")
-	s.do("STARTTLS", "454") // an answer is no command
+	s.do("STARTTLS", "334") // as an answer it is base64, and no command
+	s.do("*", "501")
 	s.do("AUTH PLAIN "+b64("\x00alice\x00secret"), "235")
 }
 

@@ -397,14 +397,21 @@ func TestPanicInLogoutIsKept(t *testing.T) {
 func TestBareLFIsMended(t *testing.T) {
 	h := start(t, trusting())
 	c := h.dial(t)
-	c.send("EHLO c\n")
+	c.send("HELO c\n")
 	c.want("250")
-	c.begin()
+	c.envelope()
+	c.do("DATA", "354")
 	c.send("From: a@example.com\nTo: b\n\none\ntwo\r\n.\r\n")
 	c.want("250")
 	p := h.box.all()[0]
 	if p.body != "From: a@example.com\r\nTo: b\r\n\r\none\r\ntwo\r\n" {
 		t.Errorf("%q", p.body)
+	}
+	if !strings.Contains(string(p.m.Head), "by relay.test with SMTP id ") {
+		t.Errorf("%q", p.m.Head)
+	}
+	if !strings.Contains(h.log.String(), `reason="4 times LF without CR"`) {
+		t.Error("not counted")
 	}
 }
 

@@ -13,6 +13,7 @@ type limits struct {
 	idle     time.Duration // for one command line, and between two octets of a body
 	session  time.Duration // for the connection's whole life
 	write    time.Duration // for one write
+	shake    time.Duration // for a TLS handshake
 	rate     int64         // octets a second a body must come at,
 	span     time.Duration // averaged over this
 	stranger int64         // octets read from who has not shown a right to submit

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -52,6 +53,9 @@ func (s *session) Data(r io.Reader) error {
 	}
 	t.hold.keep()
 	s.d.spent.Store(0)
+	if m.bare > 0 {
+		s.srv.log.Debug("line ends mended", "id", string(id), "remote", s.remote, "reason", fmt.Sprintf("%d times LF without CR", m.bare))
+	}
 	s.srv.log.Info("accepted", "id", string(id), "from", t.envelope.From, "to", listed(t.recipients),
 		"user", s.who, "remote", s.remote, "size", m.size, "took", time.Since(began))
 	return queued(id)

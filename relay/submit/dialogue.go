@@ -40,6 +40,7 @@ type dialogue struct {
 	command bool   // what is read next is a line
 	auth    bool   // and it answers a 334
 	line    string // the command being worked on, without line end
+	helo    bool   // the client greeted in the old way, without extensions
 	rest    []byte // of the line, not yet read by go-smtp
 	bdat    bool   // what is read now is a chunk,
 	chunk   int64  // of which so many octets are still to come
@@ -143,6 +144,8 @@ func (d *dialogue) vet(line string) (bool, error) {
 		d.say("501 5.5.2 the name of the client must be ASCII")
 		d.rest = nil
 		return false, nil
+	case verb == "EHLO" || verb == "HELO":
+		d.helo = verb == "HELO"
 	case verb == "BDAT":
 		return d.vetChunk(strings.Fields(arg))
 	}

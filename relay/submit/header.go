@@ -232,8 +232,11 @@ func (s *session) received(t *transaction, now time.Time) []byte {
 		client = "[IPv6:" + s.ip.WithZone("").String() + "]"
 	}
 	with := "ESMTP" // RFC 3848, RFC 6531 section 4.3
-	if t.envelope.UTF8 {
+	switch {
+	case t.envelope.UTF8:
 		with = "UTF8SMTP"
+	case s.d.helo && s.d.secure == nil:
+		with = "SMTP"
 	}
 	if s.d.secure != nil {
 		with += "S"

@@ -250,6 +250,22 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
+func TestHandshakeMustEnd(t *testing.T) {
+	cfg, _ := certificate(t)
+	w := trusting()
+	w.TLS, w.Listen = cfg, []Listen{{Network: "tcp", Address: "127.0.0.1:0"}, {Network: "tcp", Address: "127.0.0.1:0", Implicit: true}}
+	w.adjust = func(s *Server) { s.limits.shake = 100 * time.Millisecond }
+	h := start(t, w)
+	c := h.dial(t)
+	c.do("STARTTLS", "220")
+	c.ended()
+	nc, err := net.Dial("tcp", h.Addrs()[1].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrap(t, nc).ended()
+}
+
 func TestPanicInTLSCallback(t *testing.T) {
 	cfg, _ := certificate(t)
 	cfg.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { panic("callback") }

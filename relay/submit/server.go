@@ -92,7 +92,7 @@ func New(o Options, in queue.Intake, g Gate, s Signer) (*Server, error) {
 		perIP:   map[string]int{},
 		empty:   make(chan struct{}),
 		limits: limits{
-			idle: o.Idle, session: o.Session, write: 30 * time.Second,
+			idle: o.Idle, session: o.Session, write: 30 * time.Second, shake: 10 * time.Second,
 			rate: 1 << 10, span: time.Minute, stranger: 64 << 10,
 		},
 	}
@@ -245,8 +245,8 @@ func (s *Server) drain() {
 	}
 }
 
-// handshake is the server's half of TLS, within ten seconds. It survives a
-// panic in a callback of the configuration.
+// handshake is the server's half of TLS, in bounded time. It survives a panic
+// in a callback of the configuration.
 func (s *Server) handshake(c *conn) (t *tls.Conn, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -254,7 +254,7 @@ func (s *Server) handshake(c *conn) (t *tls.Conn, err error) {
 			err = errors.New("panic in the handshake")
 		}
 	}()
-	ctx, cancel := context.WithTimeout(s.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(s.ctx, s.limits.shake)
 	defer cancel()
 	t = tls.Server(c, s.o.TLS)
 	if err := t.HandshakeContext(ctx); err != nil {

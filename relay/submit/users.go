@@ -129,7 +129,7 @@ func parseUser(line string) (*user, error) {
 	}
 	u := &user{name: fields[0]}
 	seen := map[string]bool{}
-	for _, f := range fields[1:] {
+	for i, f := range fields[1:] {
 		if strings.HasPrefix(f, "$") {
 			v, err := parseVerifier(f)
 			if err != nil {
@@ -139,14 +139,12 @@ func parseUser(line string) (*user, error) {
 			continue
 		}
 		key, value, ok := strings.Cut(f, "=")
-		if !ok || seen[key] {
-			return nil, fmt.Errorf("user %s: unexpected %q: expected a verifier ($argon2id$...) or one of %s, each once", u.name, f, limitNames())
+		set, known := limitsOf[key]
+		if !ok || !known || seen[key] {
+			// It may be a password in the clear: it is not repeated.
+			return nil, fmt.Errorf("user %s: field %d: expected a verifier ($argon2id$...) or one of %s, each once", u.name, i+2, limitNames())
 		}
 		seen[key] = true
-		set, ok := limitsOf[key]
-		if !ok {
-			return nil, fmt.Errorf("user %s: unknown limit %q: expected one of %s", u.name, key, limitNames())
-		}
 		if err := set(u, value); err != nil {
 			return nil, fmt.Errorf("user %s: %s: %w", u.name, key, err)
 		}

@@ -123,7 +123,8 @@ func lock(path string) (unlock func(), err error) {
 }
 
 // replace writes text beside path, syncs it and renames it, with the mode and
-// owner of the file it replaces.
+// owner of the file it replaces. A new one belongs to the group of its
+// directory, which may read it: root makes it, the relay reads it.
 func replace(path string, text []byte, was os.FileInfo) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), ".users-*")
 	if err != nil {
@@ -134,13 +135,8 @@ func replace(path string, text []byte, was os.FileInfo) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if was != nil {
-		if err := f.Chmod(was.Mode().Perm()); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if st, ok := was.Sys().(*syscall.Stat_t); ok {
-			f.Chown(int(st.Uid), int(st.Gid)) //nolint:errcheck // only root may; everybody else owns it already
-		}
+	if err := adopt(f, was); err != nil {
+		return errors.Join(err, f.Close())
 	}
 	_, err = io.Copy(f, bytes.NewReader(text))
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
@@ -154,4 +150,24 @@ func replace(path string, text []byte, was os.FileInfo) (err error) {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// adopt gives f the mode and owner that was has; nil: those of a new file.
+func adopt(f *os.File, was os.FileInfo) error {
+	mode, of := os.FileMode(0o600), was
+	if was != nil {
+		mode = was.Mode().Perm()
+	} else if os.Geteuid() == 0 {
+		mode = 0o640
+		var err error
+		if of, err = os.Stat(filepath.Dir(f.Name())); err != nil {
+			return err
+		}
+	}
+	if of != nil {
+		if st, ok := of.Sys().(*syscall.Stat_t); ok {
+			_ = f.Chown(int(st.Uid), int(st.Gid)) // only root may; everybody else owns it already
+		}
+	}
+	return f.Chmod(mode)
 }

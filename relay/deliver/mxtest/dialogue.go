@@ -20,9 +20,9 @@ type dialogue struct {
 	w    *bufio.Writer
 	rec  *Conn
 
-	ehlo, user   string
-	mail, inMail bool
-	msg          Message
+	ehlo, user string
+	mail       bool
+	msg        Message
 }
 
 // use takes over conn for reading and writing; what was buffered is dropped.

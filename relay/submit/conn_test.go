@@ -1,0 +1,154 @@
+package submit
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+var strict = limits{idle: time.Minute, session: time.Hour, write: 30 * time.Second, rate: 1024, span: time.Minute, stranger: 1 << 20}
+
+// pair is a conn and its peer, in a bubble of fake time.
+func pair(t *testing.T, f func(c *conn, peer net.Conn)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		c := newConn(a, strict, nil)
+		f(c, b)
+		c.Close()
+		b.Close()
+		time.Sleep(time.Minute) // fake: whoever still sleeps finds it closed
+	})
+}
+
+func drip(peer net.Conn, n int, every time.Duration) {
+	for {
+		if _, err := peer.Write(make([]byte, n)); err != nil {
+			return
+		}
+		time.Sleep(every)
+	}
+}
+
+func TestCommandLineHasOneDeadline(t *testing.T) {
+	pair(t, func(c *conn, peer net.Conn) {
+		go drip(peer, 1, 10*time.Second)
+		began := time.Now()
+		c.awaitCommand()
+		var err error
+		for err == nil {
+			_, err = c.Read(make([]byte, 1))
+		}
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != time.Minute {
+			t.Errorf("%v after %v", err, took)
+		}
+		c.awaitCommand()
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != time.Minute {
+			t.Errorf("the error does not stick: %v", err)
+		}
+	})
+}
+
+func TestBodyMustKeepItsRate(t *testing.T) {
+	for n, want := range map[int]time.Duration{1000: time.Minute, 20000: time.Hour} {
+		pair(t, func(c *conn, peer net.Conn) {
+			go drip(peer, n, 10*time.Second)
+			began := time.Now()
+			c.trust()
+			c.awaitBody()
+			_, err := io.Copy(io.Discard, c)
+			if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != want {
+				t.Errorf("%d octets each time: %v after %v", n, err, took)
+			}
+		})
+	}
+}
+
+func TestSilentBody(t *testing.T) {
+	pair(t, func(c *conn, peer net.Conn) {
+		began := time.Now()
+		go peer.Write(make([]byte, 100<<10)) // ahead of its rate, then nothing
+		c.awaitBody()
+		_, err := io.Copy(io.Discard, c)
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != time.Minute {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
+func TestReaderWhoDoesNotRead(t *testing.T) {
+	pair(t, func(c *conn, _ net.Conn) {
+		began := time.Now()
+		_, err := c.Write([]byte("x"))
+		if took := time.Since(began); !errors.Is(err, os.ErrDeadlineExceeded) || took != 30*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
+func TestStrangersCap(t *testing.T) {
+	for _, known := range []bool{false, true} {
+		pair(t, func(c *conn, peer net.Conn) {
+			if known {
+				c.trust()
+			}
+			go func() {
+				peer.Write(make([]byte, 2<<20))
+				peer.Close()
+			}()
+			n, err := io.Copy(io.Discard, c)
+			if !known && (!errors.Is(err, errTooMuch) || n > 1<<20+64<<10) || known && (errors.Is(err, errTooMuch) || n != 2<<20) {
+				t.Errorf("known %v: %d, %v", known, n, err)
+			}
+		})
+	}
+}
+
+func TestDrainWakesOnlyWhoWaits(t *testing.T) {
+	pair(t, func(c *conn, peer net.Conn) {
+		began := time.Now()
+		c.awaitCommand()
+		go func() {
+			time.Sleep(time.Second)
+			c.drain()
+		}()
+		if _, err := c.Read(make([]byte, 1)); err == nil || time.Since(began) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+	pair(t, func(c *conn, peer net.Conn) {
+		c.transaction(true)
+		if !c.awaitCommand() {
+			t.Error("no command within a transaction")
+		}
+		c.drain()
+		go func() {
+			time.Sleep(time.Second)
+			peer.Write([]byte("x"))
+		}()
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Error(err)
+		}
+		c.gotCommand()
+		c.transaction(false)
+		if c.awaitCommand() {
+			t.Error("a command after the transaction")
+		}
+	})
+}
+
+func TestCloseOnce(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	n := 0
+	c := newConn(a, strict, func() { n++ })
+	c.Close()
+	c.Close()
+	if n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}
