@@ -163,7 +163,6 @@ func TestFullReachesEveryOption(t *testing.T) {
 		"Options.Log": "who starts the program", "Options.Submit.Log": "likewise", "Options.Deliver.Log": "likewise",
 		"Options.Report.Log": "likewise", "Options.Admin.Log": "likewise", "Options.Queue.Log": "likewise", "Options.Sign.Log": "likewise",
 		"Options.Sign.Live":       "relay: the gate knows",
-		"Options.Deliver.DNS":     "relay: the resolver it makes",
 		"Options.Admin.Preflight": "relay: the gate's report",
 		"Options.Plan.Special":    "zero is the registries",
 	}

@@ -27,7 +27,9 @@ var dmarcPresent = &Check{
 	Needs:    []string{"DNS-REACHABLE"},
 	Run: func(ctx context.Context, p *Probe) Result {
 		domain := p.Sender.Domain
+		var found *dmarcRecord
 		var several, open *dns.Answer
+	walk:
 		for _, name := range dmarcWalk(domain) {
 			a := p.ask(ctx, dmarcQuestion+name, dns.TypeTXT)
 			records := dmarcRecords(a)
@@ -36,11 +38,20 @@ var dmarcPresent = &Check{
 				open = a
 			case len(records) > 1 && several == nil:
 				several = a
-			case len(records) == 1 && name == domain:
+			case len(records) != 1:
+			case name == domain:
 				return pass("p=%s", records[0].Policy)
-			case len(records) == 1:
-				return pass("p=%s (of %s)", records[0].inherited(), name)
+			case records[0].PSD == "y" && found != nil: // one below it is the organisation
+				break walk
+			default:
+				found = &records[0]
+				if found.PSD == "y" || found.PSD == "n" {
+					break walk
+				}
 			}
+		}
+		if found != nil {
+			return pass("p=%s, of the organisation", found.inherited())
 		}
 		if open != nil {
 			return unknown("one", open)

@@ -84,6 +84,7 @@ type Attempt struct {
 	Host    string // exchanger
 	Addr    netip.AddrPort
 	TLS     string        // "", "TLS1.3", ...
+	DSN     bool          // the remote offers DSN (RFC 3461): what was asked of it about success is its to tell
 	Stage   string        // resolve gate policy connect greet ehlo starttls auth mail rcpt data dot
 	Reply   Reply         // the remote's last word; empty when there was none
 	Why     string        // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"

@@ -22,8 +22,7 @@ func outside(o Options) (preflight.Outside, error) {
 		return preflight.Outside{}, fmt.Errorf("dns.servers: no resolver is configured and the system names none")
 	}
 	c := resolver(o)
-	o.Deliver.DNS = c
-	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver)}, nil
+	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c)}, nil
 }
 
 // refusal is nil when the report allows a start.

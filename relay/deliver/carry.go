@@ -44,7 +44,7 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 		batch, rest := rs[:n], rs[n:]
 		served := s.count > 0
 		base := s.attempt()
-		base.TLS = s.tlsName
+		base.TLS, base.DSN = s.tlsName, s.has("DSN")
 		ends := v.transaction(j, s, batch)
 		x := sortEnds(base, batch, ends)
 		for _, a := range x.settle {

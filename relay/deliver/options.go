@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"smtprelay/preflight"
-	"smtprelay/preflight/dns"
 )
 
 // Options of delivery.
@@ -16,9 +15,8 @@ type Options struct {
 	Listeners  []netip.AddrPort // ours: never dialled
 	Names      []string         // ours: an exchanger so named would be a loop
 	SmartHosts []preflight.SmartHost
-	SmartEHLO  string       // EHLO name towards smart hosts when no source is configured
-	Timeouts   Timeouts     // zero fields: RFC 5321 section 4.5.3.2
-	DNS        dns.Resolver // for NewTrier, which is given no other; nil: the system's
+	SmartEHLO  string   // EHLO name towards smart hosts when no source is configured
+	Timeouts   Timeouts // zero fields: RFC 5321 section 4.5.3.2
 	Log        *slog.Logger
 }
 

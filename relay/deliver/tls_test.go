@@ -250,8 +250,7 @@ func TestTrier(t *testing.T) {
 			if c.change != nil {
 				c.change(&sh)
 			}
-			w.o.DNS = w.dns.Client()
-			got := NewTrier(w.o).Try(t.Context(), sh)
+			got := NewTrier(w.o, w.dns.Client()).Try(t.Context(), sh)
 			got.Addr = c.want.Addr
 			if got != c.want {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)

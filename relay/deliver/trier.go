@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 
 	"smtprelay/preflight"
@@ -19,11 +18,7 @@ type trier struct {
 }
 
 // NewTrier is the preflight's way to a smart host. It sends no message.
-func NewTrier(o Options) preflight.Trier {
-	r := o.DNS
-	if r == nil {
-		r = system{}
-	}
+func NewTrier(o Options, r dns.Resolver) preflight.Trier {
 	return &trier{newClient(o), &smart{dns: r, ehlo: smartEHLO(o)}}
 }
 
@@ -87,25 +82,4 @@ func (t *trier) one(ctx context.Context, sh preflight.SmartHost, h hop) prefligh
 func words(r reply) string {
 	q := apart(r)
 	return strings.Join(strings.Fields(fmt.Sprint(q.Code, " ", q.Status, " ", q.Text)), " ")
-}
-
-// system asks the system's resolver, for addresses only.
-type system struct{}
-
-func (system) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
-	network := map[dns.Type]string{dns.TypeA: "ip4", dns.TypeAAAA: "ip6"}[t]
-	a := &dns.Answer{Question: name, Type: t, Name: name}
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, network, name)
-	var de *net.DNSError
-	switch {
-	case err == nil:
-		a.Outcome = dns.Present
-		for _, ip := range addrs {
-			a.Records = append(a.Records, dns.RR{Name: name, Type: t, Addr: ip.Unmap()})
-		}
-		return a, nil
-	case errors.As(err, &de) && de.IsNotFound:
-		a.Outcome = dns.NoData
-	}
-	return a, &dns.Error{Name: name, Type: t, Outcome: a.Outcome, Detail: err.Error()}
 }

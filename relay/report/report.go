@@ -94,6 +94,9 @@ func recipients(e queue.Event) []queue.Recipient {
 		for w := range strings.SplitSeq(rc.Notify, ",") {
 			asked = asked || strings.EqualFold(strings.TrimSpace(w), word)
 		}
+		if e.Kind == queue.WasDelivered && rc.Last.DSN {
+			continue // the remote knows NOTIFY and was given it (RFC 3461 section 5.2.2)
+		}
 		if asked || rc.Notify == "" && unasked {
 			told = append(told, rc)
 		}

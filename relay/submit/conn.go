@@ -194,6 +194,12 @@ func (c *conn) transaction(open bool) {
 	c.busy = open
 }
 
+func (c *conn) inTransaction() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.busy
+}
+
 // drain wakes a reader that only waits for the next command.
 func (c *conn) drain() {
 	c.mu.Lock()

@@ -31,6 +31,10 @@ type message struct {
 // queue for good. What it does not read of r go-smtp swallows; when the
 // connection breaks within the message, the session ends with it.
 func (s *session) Data(r io.Reader) error {
+	if !s.srv.begin() {
+		return s.reply(errDropped)
+	}
+	defer s.srv.work.Done()
 	t := s.transaction()
 	if t == nil || len(t.recipients) == 0 {
 		return s.reply(refuse(503, "5.5.1", "no recipients"))

@@ -162,25 +162,29 @@ func (d *dialogue) vetChunk(args []string) (bool, error) {
 	if err != nil {
 		return false, d.farewell("501 5.5.4 BDAT: %q is no chunk size", args[0])
 	}
+	if n == 0 && len(args) == 1 && d.raw.inTransaction() {
+		d.say("250 2.0.0 an empty chunk")
+		d.rest = nil
+		return false, nil
+	}
+	if n > 0 { // go-smtp starts to take a message now; it must not lose its session before the first octet
+		if err := d.peek(); err != nil {
+			d.cut = true
+			return false, err
+		}
+	}
 	d.bdat, d.chunk = true, int64(n)
 	return true, nil
 }
 
 // body reads message text. It never reads on into the next command.
 func (d *dialogue) body(p []byte) (int, error) {
-	if d.in.Buffered() == 0 {
-		if err := d.flush(); err != nil {
-			d.cut = true
-			return 0, err
+	if err := d.peek(); err != nil {
+		d.cut = true
+		if d.bdat { // go-smtp would take an EOF for the chunk's end, and tell of others for good
+			err = errChunk
 		}
-		d.raw.awaitBody()
-		if _, err := d.in.Peek(1); err != nil {
-			d.cut = true
-			if d.bdat { // go-smtp would take an EOF for the chunk's end, and tell of others for good
-				err = errChunk
-			}
-			return 0, err
-		}
+		return 0, err
 	}
 	b, _ := d.in.Peek(d.in.Buffered())
 	if d.bdat {
@@ -196,6 +200,19 @@ func (d *dialogue) body(p []byte) (int, error) {
 	d.watchDot(b[:n])
 	d.in.Discard(n) //nolint:errcheck // it is buffered
 	return n, nil
+}
+
+// peek waits for an octet of a body.
+func (d *dialogue) peek() error {
+	if d.in.Buffered() > 0 {
+		return nil
+	}
+	if err := d.flush(); err != nil {
+		return err
+	}
+	d.raw.awaitBody()
+	_, err := d.in.Peek(1)
+	return err
 }
 
 // watchDot notices ".\rX" at the start of a line: go-smtp drops the CR, which

@@ -173,6 +173,7 @@ func TestChunks(t *testing.T) {
 	}
 	c.do("RSET", "250")
 	c.envelope()
+	c.do("BDAT 0", "250")
 	c.send(fmt.Sprintf("BDAT %d\r\n%sBDAT 0 LAST\r\n", len(body), body))
 	c.want("250 2.0.0 Continue")
 	c.want("250 2.0.0 queued")

@@ -38,6 +38,7 @@ func FuzzSession(f *testing.F) {
 		theirs.Close()
 		h.clear.Close()
 		h.clear.smtp.Shutdown(t.Context())
+		h.finish()
 		if h.box.drafts() != 0 {
 			t.Fatal("a draft is left")
 		}

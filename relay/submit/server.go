@@ -63,7 +63,9 @@ type Server struct {
 	conns  map[*conn]struct{}
 	perIP  map[string]int
 	drains bool
-	empty  chan struct{} // closed when it drains and the last connection is gone
+	over   bool
+	work   sync.WaitGroup // messages being taken; none begins when over
+	empty  chan struct{}  // closed when it drains and the last connection is gone
 }
 
 // New checks the options and fills in the defaults. It opens no socket.
@@ -212,7 +214,28 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.drain()
 	s.clear.Close()
 	s.secure.Close()
-	return errors.Join(err, stages.Wait())
+	err = errors.Join(err, stages.Wait())
+	s.finish()
+	return err
+}
+
+// begin says whether a message may still be taken; then work must be told when
+// it is done. go-smtp's goroutine of a chunked message outlives its session.
+func (s *Server) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.over {
+		s.work.Add(1)
+	}
+	return !s.over
+}
+
+// finish returns when nothing of ours touches the queue any more.
+func (s *Server) finish() {
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.work.Wait()
 }
 
 // drain ends the sessions: those that wait at once, the others after grace.

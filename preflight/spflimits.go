@@ -1,0 +1,163 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"blitiri.com.ar/go/spf"
+)
+
+var spfLookupCount = &Check{
+	ID:       "SPF-LOOKUPS",
+	Scope:    ScopeSender,
+	Title:    "the SPF record needs 10 look-ups at most",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "beyond ten look-ups the evaluation is an error and the record is worth nothing",
+	Ref:      "RFC 7208 section 4.6.4",
+	Needs:    []string{"SPF-SINGLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		far := p.evaluate(ctx, spfNobody, p.spfSources()[0].EHLO, p.envelope(), true)
+		most, dynamic, wide := far.Lookups, 0, errors.Is(far.Err, spf.ErrTooManyMXRecords)
+		for _, res := range p.evaluations(ctx, true) {
+			dynamic = max(dynamic, res.Lookups)
+			wide = wide || errors.Is(res.Err, spf.ErrTooManyMXRecords)
+		}
+		r := Remedy{
+			Title: "Let the SPF record of " + p.envelope() + " need fewer look-ups",
+			Who:   "whoever runs the zone of " + p.envelope(),
+			Steps: []string{"ip4 and ip6 terms cost nothing: put them first.", "Drop includes of services that no longer send for you."},
+		}
+		for _, b := range p.spfTree(ctx, p.envelope()).Kids {
+			if b.Node != nil {
+				cost := p.evaluate(ctx, spfNobody, "", b.Node.Domain, true).Lookups
+				r.Steps = append(r.Steps, fmt.Sprintf("%s costs %d", b.Term.Text, cost+1))
+			}
+		}
+		const atMost = "<=10"
+		switch {
+		case wide:
+			return fail(r, atMost, "an `mx` term with more than 10 exchangers")
+		case dynamic > spfLookups:
+			return fail(r, atMost, "%d of 10 look-ups", dynamic)
+		}
+		f := fail(r, atMost, "%d of 10 look-ups in the whole record", most)
+		switch {
+		case most > spfLookups:
+			f.Severity = Recommended
+		case most >= spfLookups-1:
+			f.Severity = Informational
+		default:
+			return pass("%d of 10 look-ups", most)
+		}
+		return f
+	},
+}
+
+var spfVoidCount = &Check{
+	ID:       "SPF-VOID",
+	Scope:    ScopeSender,
+	Title:    "the SPF record names what exists",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "more than two look-ups that find nothing are an error of the whole evaluation",
+	Ref:      "RFC 7208 section 4.6.4",
+	Needs:    []string{"SPF-SINGLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		far := p.evaluate(ctx, spfNobody, p.spfSources()[0].EHLO, p.envelope(), true)
+		worst := far
+		latent := true
+		for _, res := range p.evaluations(ctx, true) {
+			if len(res.Voids) > spfVoids {
+				latent = false
+			}
+			if len(res.Voids) > len(worst.Voids) {
+				worst = res
+			}
+		}
+		if len(worst.Voids) <= spfVoids {
+			return pass("%d of 2 look-ups find nothing", len(worst.Voids))
+		}
+		n := p.spfTree(ctx, p.envelope())
+		r := p.spfRemedy(ctx, n)
+		if !n.names(worst.Voids) { // the dead names stand in somebody else's record
+			r.Records = nil
+			r.Steps = []string{"Dead names: " + list(worst.Voids) + ". Take them out, or the include that leads to them."}
+		}
+		f := fail(r, "<=2", "%d of 2 look-ups find nothing: %s", len(worst.Voids), list(worst.Voids))
+		if latent {
+			f.Severity = Recommended
+		}
+		return f
+	},
+}
+
+// names tells whether enough of the void names stand in this record itself that
+// it can be healed by dropping them.
+func (n *spfNode) names(voids []string) bool {
+	left := len(voids)
+	for _, v := range voids {
+		for _, t := range n.Terms {
+			if (t.Name == "a" || t.Name == "mx") && strings.EqualFold(strings.TrimSuffix(t.Domain, "."), v) {
+				left--
+				break
+			}
+		}
+	}
+	return left <= spfVoids
+}
+
+var spfNotPermissive = &Check{
+	ID:       "SPF-NOT-PERMISSIVE",
+	Scope:    ScopeSender,
+	Title:    "the SPF record excludes somebody",
+	Severity: Recommended,
+	Change:   "^",
+	Why:      "a record that lets everybody send, or a large part of the internet, is worth nothing; Gmail calls it suspicious (4.7.24)",
+	Ref:      "RFC 7208 section 8.2",
+	Needs:    []string{"SPF-SINGLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		n := p.spfTree(ctx, p.envelope())
+		end := ""
+		for _, t := range n.Terms {
+			switch {
+			case tooWide(t):
+				return fail(p.spfRemedy(ctx, n), "at least /16 (IPv4), /32 (IPv6)", "%s is a large part of the internet", t.Text)
+			case t.Fault != "":
+			case !t.Modifier && t.Name == "all" && end == "":
+				end = t.Text
+				if t.Qualifier == '+' || t.Qualifier == '?' {
+					return fail(p.spfRemedy(ctx, n), "~all or -all", "%s", t.Text)
+				}
+			case t.Modifier && t.Name == "redirect" && end == "":
+				end = t.Text
+			}
+		}
+		if end == "" {
+			return fail(p.spfRemedy(ctx, n), "~all or -all", "neither all nor redirect: everybody else is neutral")
+		}
+		return pass("ends in %s", end)
+	},
+}
+
+var spfNoPTR = &Check{
+	ID:       "SPF-NO-PTR",
+	Scope:    ScopeSender,
+	Title:    "the SPF record does without ptr",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "ptr is slow and unreliable, and large receivers ignore it",
+	Ref:      "RFC 7208 section 5.5",
+	Needs:    []string{"SPF-SINGLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		n := p.spfTree(ctx, p.envelope())
+		for _, t := range n.Terms {
+			if !t.Modifier && t.Name == "ptr" {
+				return fail(p.spfRemedy(ctx, n), "no ptr", "%s", t.Text)
+			}
+		}
+		return pass("no ptr")
+	},
+}
