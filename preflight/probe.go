@@ -132,4 +132,3 @@ func (p *Plan) specialName(name string) (rule string, special bool) {
 	}
 	return p.Special.Name(name)
 }
-

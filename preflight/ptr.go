@@ -150,6 +150,7 @@ func (p *Probe) confirming(ctx context.Context, fs []forward) Remedy {
 	a := p.aside(ctx, ehlo, family(p.addr()))
 	if !holds(a, p.addr()) {
 		r.Records = append(r.Records, p.pointing(a).Records...)
+		r.Steps = append(r.Steps, "The address record of "+ehlo+" is for whoever runs the zone of that name.")
 	}
 	return r
 }

@@ -309,4 +309,3 @@ func domainSpec(s string) string {
 	}
 	return ""
 }
-

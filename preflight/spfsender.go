@@ -64,11 +64,7 @@ var spfSenderPass = &Check{
 		case spf.TempError:
 			r = p.undecided(domain, res)
 		default:
-			text := fmt.Sprintf("%s for %s: %s", res.Result, addr, reason(res))
-			if res.Result == spf.SoftFail || res.Result == spf.Fail {
-				text = fmt.Sprintf("%s: %s matches no term before the last", res.Result, addr)
-			}
-			r = fail(p.spfRemedy(ctx, p.spfTree(ctx, domain)), "pass", "%s", text)
+			r = fail(p.spfRemedy(ctx, p.spfTree(ctx, domain)), "pass", "%s for %s: %s", res.Result, addr, reason(res))
 		}
 		r.Severity = p.spfSeverity()
 		return r
@@ -165,4 +161,3 @@ var spfTargets = &Check{
 		return f
 	},
 }
-

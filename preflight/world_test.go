@@ -333,7 +333,7 @@ func (w *world) Try(context.Context, preflight.SmartHost) preflight.Trial { retu
 func (w *world) text() string {
 	var b strings.Builder
 	for _, z := range append([]string{""}, w.zones...) {
-		fmt.Fprintf(&b, "%s. 3600 IN SOA ns.dnstest.invalid. hostmaster.%s. 1 7200 900 1209600 900\n", z, cmpZone(z))
+		fmt.Fprintf(&b, "%s. 3600 IN SOA ns.dnstest.invalid. hostmaster.%s. 1 7200 900 1209600 900\n", z, orInvalid(z))
 	}
 	for _, r := range w.records {
 		b.WriteString(r.String() + "\n")
@@ -341,7 +341,7 @@ func (w *world) text() string {
 	return b.String()
 }
 
-func cmpZone(z string) string {
+func orInvalid(z string) string {
 	if z == "" {
 		return "invalid"
 	}

@@ -32,6 +32,14 @@ func cmdLongMail(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
+// largemail FILE N writes a message of about N octets.
+func cmdLargeMail(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	text := "From: alice@shop.test\nTo: bob@dest.test\nSubject: large\n\n" + strings.Repeat("a line of a large message\n", n/26)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
 // dkim-verify FILE DOMAIN checks that a message has signatures of the domain
 // and that every one verifies with the keys in DNS.
 func cmdDKIMVerify(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -49,6 +52,8 @@ func TestScript(t *testing.T) {
 			"dialogue":    cmdDialogue,
 			"flip":        cmdFlip,
 			"longmail":    cmdLongMail,
+			"largemail":   cmdLargeMail,
+			"exit-code":   cmdExitCode,
 			"dkim-verify": cmdDKIMVerify,
 			"certificate": cmdCertificate,
 		},
@@ -152,6 +157,22 @@ func cmdSet(ts *testscript.TestScript, neg bool, args []string) {
 func cmdAppend(ts *testscript.TestScript, neg bool, args []string) {
 	text := ts.ReadFile(args[0]) + "\n" + ts.ReadFile(args[1])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// exit-code N COMMAND... runs a command and looks at its exit code only.
+func cmdExitCode(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, expected %d", got, want)
+	}
 }
 
 // fields is the rest of a command line as one string.

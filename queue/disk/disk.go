@@ -201,16 +201,14 @@ var errClosed = errors.New("queue: the store is closed")
 
 // use keeps Close away until the caller calls the function returned.
 func (s *Store) use() (done func(), err error) {
-	s.using.RLock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed:
-		s.using.RUnlock()
-		return nil, errClosed
 	case s.sick != nil:
-		s.using.RUnlock()
-		return nil, fmt.Errorf("%w: %v", queue.ErrUnhealthy, s.sick)
+		return nil, fmt.Errorf("%w: %w", queue.ErrUnhealthy, s.sick)
+	case s.closed:
+		return nil, errClosed
 	}
+	s.using.RLock() // never waits: Close asks for it only after setting closed
 	return s.using.RUnlock, nil
 }
