@@ -43,11 +43,10 @@ func (c *client) failed(err error) bool {
 
 func (c *client) open() bool {
 	s, err := Open(c.fs, "queue", Options{Fatal: c.fatal})
-	if c.failed(err) {
-		return false
-	}
+	c.mu.Lock()
 	c.s = s
-	return true
+	c.mu.Unlock()
+	return !c.failed(err)
 }
 
 // commit sends a message of this size to these domains.
@@ -203,13 +202,14 @@ func (c *client) abort() {
 
 func (c *client) flush() {
 	if c.s.health() == nil {
-		_ = c.s.db.Flush() // what it would do by itself, later
+		_ = c.s.until(c.s.flush) // what it would do by itself, later
 	}
 }
 
 func (c *client) reopen() {
-	c.failed(c.s.Close())
-	c.s = nil
+	if c.failed(c.s.Close()) {
+		return // it takes a new process
+	}
 	c.open()
 }
 

@@ -30,8 +30,9 @@ type Options struct {
 	// message; default 5 % of it, but at least 100 MiB and at most 1 GiB.
 	MinFree uint64
 	// Fatal is called when the storage failed in a way that only a restart
-	// mends; the store takes nothing in and hands nothing out from then on.
-	// Default: log it and exit with code 1.
+	// mends; the store takes nothing in and hands nothing out from then on, and
+	// who waits for a write may wait for ever. Default: exit with code 1 (it was
+	// logged already).
 	Fatal func(error)
 }
 
@@ -46,6 +47,7 @@ type Store struct {
 	ids  ids
 	ran  clock
 	stop chan struct{} // closed by Close
+	ill  chan struct{} // closed when sick is set
 
 	opened atomic.Bool // Open is done: from now on a failure ends the process
 
@@ -77,9 +79,9 @@ func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 	if o.Fatal == nil {
 		o.Fatal = func(error) { os.Exit(1) }
 	}
-	s := &Store{o: o, log: o.Log, fs: private{fs}, dir: dir, index: newIndex(), stop: make(chan struct{})}
-	if err := s.open(); err != nil {
-		if s.db != nil {
+	s := &Store{o: o, log: o.Log, fs: private{fs}, dir: dir, index: newIndex(), stop: make(chan struct{}), ill: make(chan struct{})}
+	if err := s.until(s.open); err != nil {
+		if s.health() == nil && s.db != nil {
 			_ = s.db.Close()
 		}
 		if s.only != nil {
@@ -150,12 +152,7 @@ func (s *Store) lockDir() error {
 	return fmt.Errorf("another relay is using it: %w", err)
 }
 
-func (s *Store) openPebble() (err error) {
-	defer func() { // Pebble panics where it cannot make its manifest's name durable
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%v", p)
-		}
-	}()
+func (s *Store) openPebble() error {
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
 	db, err := pebble.Open(s.path("db"), &pebble.Options{
@@ -184,17 +181,41 @@ func (s *Store) Close() error {
 	s.closed = true
 	close(s.stop)
 	s.index.wake()
-	sick := s.sick
 	s.mu.Unlock()
 
+	if s.health() != nil {
+		return s.only.Close() // Pebble may hang after a failed write, and nothing is left to save
+	}
 	s.using.Lock() // who is in the midst of something ends it
 	defer s.using.Unlock()
-	if sick != nil {
-		// Pebble's commits may hang after a failed sync; nothing is left to save.
-		return errors.Join(s.marks.close(), s.only.Close())
-	}
 	s.saveClock(pebble.NoSync)
-	return errors.Join(s.db.Flush(), s.marks.close(), s.db.Close(), s.only.Close())
+	err := s.until(s.flush)
+	if err == nil {
+		err = s.until(s.db.Close)
+	}
+	return errors.Join(err, s.marks.close(), s.only.Close())
+}
+
+// flush moves what is in memory and in the log to a table.
+func (s *Store) flush() error {
+	flushed, err := s.db.AsyncFlush()
+	if err == nil {
+		<-flushed
+	}
+	return err
+}
+
+// until waits for what needs Pebble, but not longer than the storage is healthy:
+// after a failed write Pebble may wait, or try again, without end.
+func (s *Store) until(do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-s.ill:
+		return s.health()
+	}
 }
 
 var errClosed = errors.New("queue: the store is closed")

@@ -18,6 +18,7 @@ func (s *Store) fail(err error) error {
 	defer s.mu.Unlock()
 	if s.sick == nil {
 		s.sick = err
+		close(s.ill)
 		s.index.wake()
 		s.log.Error("storage failed", "err", err)
 	}
@@ -57,13 +58,15 @@ func (l pebbleLog) Errorf(format string, args ...any) {
 
 func (l pebbleLog) Fatalf(format string, args ...any) { l.s.doom(fmt.Errorf(format, args...)) }
 
-// doom is for failures after which Pebble cannot go on. While the store is
-// being opened they are Open's error.
+// doom is for failures after which Pebble would go on wrongly: try again in a
+// tight loop, report success, or panic. So it does not return. While the store
+// is being opened they are Open's error.
 func (s *Store) doom(err error) {
 	err = s.fail(err)
 	if s.opened.Load() {
 		s.o.Fatal(err)
 	}
+	select {}
 }
 
 // events listens for failures of work in the background. A damaged table is
@@ -75,7 +78,7 @@ func (s *Store) events() *pebble.EventListener {
 				s.log.Error("queue file damaged", "err", err)
 				return
 			}
-			s.fail(err)
+			s.doom(err)
 		},
 		DataCorruption: func(d pebble.DataCorruptionInfo) {
 			s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: %v", d.Path, d.Details))

@@ -27,7 +27,9 @@ const (
 //   - refuses control characters in commands, which go-smtp would echo,
 //     over-long lines, and BDAT commands whose chunk go-smtp would not swallow;
 //   - does STARTTLS itself: go-smtp goes on in the clear when the handshake fails;
-//   - ends a session once a body broke off (go-smtp parses its rest as commands);
+//   - ends a session once a body broke off (go-smtp parses its rest as commands),
+//     or was given up between two chunks (go-smtp may then report the result of
+//     one message for the next);
 //   - sends replies together, when it must wait for the client.
 type dialogue struct {
 	net.Conn // a *conn, or TLS over it
@@ -44,6 +46,7 @@ type dialogue struct {
 	rest    []byte // of the line, not yet read by go-smtp
 	bdat    bool   // what is read now is a chunk,
 	chunk   int64  // of which so many octets are still to come
+	taken   int64  // octets of the chunks of a message that is not complete
 	dot     int    // how far a body line looks like ".\r"
 	eaten   bool   // go-smtp swallowed a CR after a leading dot
 	cut     bool   // a body broke off
@@ -144,6 +147,8 @@ func (d *dialogue) vet(line string) (bool, error) {
 		d.say("501 5.5.2 the name of the client must be ASCII")
 		d.rest = nil
 		return false, nil
+	case (verb == "EHLO" || verb == "HELO" || verb == "RSET") && d.taken > 0:
+		return false, d.farewell("421 4.5.0 the chunks sent are given up, please connect again")
 	case verb == "EHLO" || verb == "HELO":
 		d.helo = verb == "HELO"
 	case verb == "BDAT":
@@ -166,6 +171,14 @@ func (d *dialogue) vetChunk(args []string) (bool, error) {
 		d.say("250 2.0.0 an empty chunk")
 		d.rest = nil
 		return false, nil
+	}
+	switch {
+	case d.taken > 0 && d.taken+int64(n) > d.server.o.Size+1:
+		return false, d.farewell("552 5.3.4 message too large: at most %d octets", d.server.o.Size)
+	case len(args) == 2:
+		d.taken = 0
+	default:
+		d.taken += int64(n)
 	}
 	if n > 0 { // go-smtp starts to take a message now; it must not lose its session before the first octet
 		if err := d.peek(); err != nil {
@@ -244,6 +257,9 @@ func (d *dialogue) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	d.auth = bytes.HasPrefix(p, []byte("334"))
+	if d.bdat && !bytes.HasPrefix(p, []byte("2")) {
+		d.taken = 0
+	}
 	if bytes.HasPrefix(p, []byte("250-SIZE ")) { // go-smtp's limit is ours plus one, see Server
 		d.say("250-SIZE %d", d.server.o.Size)
 	} else {

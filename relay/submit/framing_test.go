@@ -62,13 +62,30 @@ func TestOnlyCRLFDotCRLFEndsAMessage(t *testing.T) {
 // go-smtp drops the CR of ".\rX", so that what it hands on looks clean.
 func TestCRAfterLeadingDotIsSeen(t *testing.T) {
 	h := start(t, trusting())
-	for _, cut := range []int{0, 1, 2, 3} {
-		c := h.dial(t)
-		c.begin()
-		c.send(head + ".\rX"[:cut])
-		time.Sleep(10 * time.Millisecond) // two segments; any other pace is right too
-		c.send(".\rX"[cut:] + "\r\n.\r\n")
+	c := h.dial(t)
+	c.do("EHLO c", "250")
+	for _, line := range []string{".\rX", ".\r.", "x\r\n.\rX"} {
+		c.envelope()
+		c.do("DATA", "354")
+		c.send(head + line + "\r\n.\r\n")
 		c.want("550 5.6.11")
+	}
+	for in, want := range map[string]bool{".\rX": true, ".\r\n": false, "..\rX": false, "a.\rX": false, "a\r\n.\rX": true, ".a\r\n.\r\n": false} {
+		for cut := range len(in) + 1 { // however it is cut
+			d := &dialogue{}
+			d.watchDot([]byte(in[:cut]))
+			d.watchDot([]byte(in[cut:]))
+			if strings.Count(in, "\n") == 0 && d.eaten != want {
+				t.Errorf("%q at %d: %v", in, cut, d.eaten)
+			}
+			d = &dialogue{}
+			for i := range in {
+				d.watchDot([]byte(in[i : i+1]))
+			}
+			if d.eaten != want {
+				t.Errorf("%q: %v", in, d.eaten)
+			}
+		}
 	}
 }
 
@@ -171,7 +188,10 @@ func TestChunks(t *testing.T) {
 		c.send("BDAT 1\r\n" + body[i:i+1])
 		c.want("250")
 	}
-	c.do("RSET", "250")
+	c.do("RSET", "421 4.5.0")
+	c.ended()
+	c = h.dial(t)
+	c.do("EHLO c", "250")
 	c.envelope()
 	c.do("BDAT 0", "250")
 	c.send(fmt.Sprintf("BDAT %d\r\n%sBDAT 0 LAST\r\n", len(body), body))
@@ -183,6 +203,12 @@ func TestChunks(t *testing.T) {
 	c.send("BDAT 0 LAST\r\n")
 	c.want("554 5.6.0")
 	c.do("NOOP", "250")
+	c.envelope()
+	c.send("BDAT 3\r\na\rb")
+	c.want("250") // it is found out with the next one
+	c.send("BDAT 3\r\nabc")
+	c.want("550 5.6.11")
+	c.do("RSET", "250")
 	if ps := h.box.all(); len(ps) != 1 || ps[0].body != body {
 		t.Errorf("%+v", ps)
 	}
@@ -203,9 +229,6 @@ func TestSize(t *testing.T) {
 	w.Size = 2000
 	h := start(t, w)
 	exact := head + strings.Repeat("x\r\n", (2000-len(head))/3) + "123456"[:(2000-len(head))%3]
-	if len(exact)%3 == 0 {
-		t.Log("no remainder")
-	}
 	for _, how := range []string{"DATA", "BDAT"} {
 		for extra, want := range map[int]string{0: "250", 1: "552 5.3.4", 2: "552 5.3.4", 9000: "552 5.3.4"} {
 			t.Run(fmt.Sprint(how, extra), func(t *testing.T) {
@@ -234,6 +257,16 @@ func TestSize(t *testing.T) {
 	}
 	if n := len(h.box.all()); n != 2 {
 		t.Errorf("%d messages", n)
+	}
+	for _, last := range []string{"", " LAST"} {
+		c := h.dial(t)
+		c.do("EHLO c", "250")
+		c.envelope()
+		c.send(fmt.Sprintf("BDAT %d\r\n%s", len(head), head))
+		c.want("250")
+		c.send("BDAT 4000000000" + last + "\r\nNOOP\r\n")
+		c.want("552 5.3.4")
+		c.ended()
 	}
 }
 
