@@ -23,9 +23,8 @@ func (d DNS) fill(l *loader, o *relay.Options) {
 		}
 		l.bad(index("dns.servers", i), `write "127.0.0.1" or "127.0.0.1:53"`, "%q: expected an IP address, with or without port", text)
 	}
-	if len(d.Servers) == 0 {
-		var err error
-		if o.DNS.Servers, err = dns.SystemServers(); err != nil {
+	if len(d.Servers) == 0 { // the system's are followed while we run; now they only have to make sense
+		if _, err := dns.SystemServers(); err != nil {
 			l.bad("dns.servers", "name your resolvers", "%v", plain(err))
 		}
 	}

@@ -40,7 +40,9 @@ func (ss sources) fill(l *loader, o *relay.Options) {
 		}
 		seen[s.Name] = true
 		l.address(key+".bind", s.Bind)
-		l.address(key+".public", s.Public)
+		if a := l.address(key+".public", s.Public); a.IsValid() {
+			o.Deliver.Public = append(o.Deliver.Public, a)
+		}
 		o.Plan.Sources = append(o.Plan.Sources, preflight.Source{Name: s.Name, Bind: s.Bind, Public: s.Public, EHLO: s.EHLO})
 	}
 }

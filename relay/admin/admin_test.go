@@ -336,6 +336,18 @@ func TestStatusAndPreflight(t *testing.T) {
 	}
 }
 
+// TestPanic: what blows up costs one request.
+func TestPanic(t *testing.T) {
+	var l log
+	c := serve(t, New(Options{Log: slog.New(slog.NewTextHandler(&l, nil))}, store(t), func() Status { panic("bomb") }))
+	if _, err := c.Status(t.Context()); err == nil {
+		t.Error("no error")
+	}
+	if got := states(t, c, Filter{}); got != "" || !strings.Contains(l.String(), "bomb") {
+		t.Errorf("%s, logged %s", got, l.String())
+	}
+}
+
 // TestEnd: when the end comes, a running answer is finished and the socket goes.
 func TestEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "admin.sock")

@@ -3,6 +3,7 @@ package deliver
 import (
 	"encoding/base64"
 	"errors"
+	"net/textproto"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ var (
 	errAuthClear     = errors.New("the password is sent over TLS only")
 	errAuthMissing   = errors.New("neither AUTH PLAIN nor AUTH LOGIN is offered")
 	errAuthPrompts   = errors.New("AUTH LOGIN asks for more than a name and a password")
+	errAuthAnswer    = errors.New("the answer to AUTH is no SMTP reply")
 	errAuthForbidden = errors.New("user name or password has a NUL octet in it")
 )
 
@@ -34,20 +36,42 @@ func (s *session) authenticate() error {
 	mechs := strings.Fields(strings.ToUpper(s.ext["AUTH"]))
 	switch {
 	case slices.Contains(mechs, "PLAIN"):
-		return s.authPlain()
+		return s.login.unsaid(s.authPlain())
 	case slices.Contains(mechs, "LOGIN"):
-		return s.authLogin()
+		return s.login.unsaid(s.authLogin())
 	}
 	return errAuthMissing
 }
+
+// unsaid is err without the password: some servers quote a line that they do not
+// understand, and what they answer is logged and kept.
+func (l *login) unsaid(err error) error {
+	var pe textproto.ProtocolError
+	if errors.As(err, &pe) {
+		return errAuthAnswer // a quote may be cut short, so that nothing finds it
+	}
+	said, ok := remote(err)
+	if !ok {
+		return err
+	}
+	text := strings.ToLower(said.text)
+	for _, secret := range []string{string(l.password), encode(string(l.password)), encode(l.plain())} {
+		if secret != "" && strings.Contains(text, strings.ToLower(secret)) {
+			status, _, _ := strings.Cut(said.text, " ")
+			return &textproto.Error{Code: said.code, Msg: strings.TrimSpace(enhanced.FindString(status+" ") + "(it quoted the password)")}
+		}
+	}
+	return err
+}
+
+func (l *login) plain() string { return "\x00" + l.user + "\x00" + string(l.password) }
 
 // authPlain is RFC 4616 with an initial response.
 func (s *session) authPlain() error {
 	if strings.Contains(s.login.user+string(s.login.password), "\x00") {
 		return errAuthForbidden
 	}
-	word := "\x00" + s.login.user + "\x00" + string(s.login.password)
-	_, err := s.command(s.t.Mail, 2, "AUTH PLAIN "+encode(word))
+	_, err := s.command(s.t.Mail, 2, "AUTH PLAIN "+encode(s.login.plain()))
 	return err
 }
 

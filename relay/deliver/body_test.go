@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -191,5 +192,49 @@ func TestBodiesArriveAsTheyAre(t *testing.T) {
 				t.Errorf("%s: got %.60q", m.To, m.Data)
 			}
 		}
+	}
+}
+
+// panicking is a store whose bodies blow up after n octets, as often as times says.
+type panicking struct {
+	queue.Work
+	n     int64
+	times *atomic.Int32
+}
+
+func (p panicking) Body(ctx context.Context, id queue.ID) (io.ReadSeekCloser, error) {
+	rc, err := p.Work.Body(ctx, id)
+	if err != nil || p.times.Add(-1) < 0 {
+		return rc, err
+	}
+	return brokenBody{rc, io.MultiReader(io.LimitReader(rc, p.n), bomb{})}, nil
+}
+
+type bomb struct{}
+
+func (bomb) Read([]byte) (int, error) { panic("bomb") }
+
+// A panic costs one connection, on which nothing more is said, and one message a
+// delay.
+func TestPanicInBody(t *testing.T) {
+	w := newWorld(t, destZone)
+	times := &atomic.Int32{}
+	times.Store(1)
+	w.work = panicking{w.store, 100000, times}
+	mx := w.mx("127.0.0.2", "")
+	body := hello + strings.Repeat("0123456789abcdef\r\n", 10000)
+	w.put(queue.Message{}, body, "a@dest.test")
+	w.put(queue.Message{}, body, "b@dest.test")
+	got := w.run(2)
+	if r := got["a@dest.test"]; r.State != queue.Waiting || !r.Last.Ours {
+		t.Errorf("got %+v", r)
+	}
+	is(t, got["b@dest.test"], "sent dot 250 2.0.0")
+	if ms := mx.Messages(); len(ms) != 1 || ms[0].To[0] != "b@dest.test" || string(ms[0].Data) != body {
+		t.Errorf("%d messages", len(ms))
+	}
+	_, sent, _ := strings.Cut(string(closed(t, mx)[0].Wire), "DATA\r\n")
+	if strings.Contains(sent, "QUIT") || strings.Contains(sent, "\r\n.\r\n") {
+		t.Errorf("%q", sent[max(0, len(sent)-100):])
 	}
 }

@@ -2,7 +2,9 @@ package deliver
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,14 +39,15 @@ func (s *session) usable() bool {
 func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left []queue.Recipient, again bool, err error) {
 	s := v.s
 	for len(rs) > 0 {
+		base := s.attempt()
+		base.TLS, base.DSN = s.tlsName, s.has("DSN")
 		if !s.usable() {
+			v.note(last, rs, noTurn(base))
 			return append(left, rs...), !s.dead, nil
 		}
 		n := min(len(rs), maxRcpts, s.limit("RCPTMAX", maxRcpts))
 		batch, rest := rs[:n], rs[n:]
 		served := s.count > 0
-		base := s.attempt()
-		base.TLS, base.DSN = s.tlsName, s.has("DSN")
 		ends := v.transaction(j, s, batch)
 		x := sortEnds(base, batch, ends)
 		for _, a := range x.settle {
@@ -66,10 +69,9 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 			// An idle connection may be closed at any time: that is no fault of
 			// the exchanger, and nothing was lost with it.
 			again = served && x.last.Stage == "mail"
-			left = append(left, x.elsewhere...)
-			left = append(left, append(x.later, rest...)...)
-			v.note(last, append(x.later, rest...), x.last)
-			return left, again, nil
+			rest = append(x.later, rest...)
+			v.note(last, rest, x.unserved(base))
+			return slices.Concat(left, x.elsewhere, rest), again, nil
 		}
 		left = append(left, x.elsewhere...)
 		rs = append(x.later, rest...)
@@ -82,7 +84,24 @@ type sorted struct {
 	settle    map[int]queue.Attempt
 	elsewhere []queue.Recipient // another exchanger may take them
 	later     []queue.Recipient // this one will, in another transaction
-	last      queue.Attempt     // of those
+	last      queue.Attempt     // of those elsewhere
+}
+
+var errNoTurn = errors.New("the connection ended before this address had its turn")
+
+// noTurn is the attempt of whom the connection did not last for.
+func noTurn(base queue.Attempt) queue.Attempt {
+	a, _ := book(base, at("mail", errNoTurn), reply{})
+	return a
+}
+
+// unserved is the attempt of those who were still to come when the connection
+// died: what was said of others, but for goodbye, is not said of them.
+func (x *sorted) unserved(base queue.Attempt) queue.Attempt {
+	if code := x.last.Reply.Code; x.last.Outcome == "" || code != 0 && code != 421 {
+		return noTurn(base)
+	}
+	return x.last
 }
 
 func (x *sorted) dropDeferred() {
@@ -114,10 +133,14 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
 	return x
 }
 
-// tooMany: the recipient is one more than the peer takes at once (RFC 5321
-// section 4.5.3.1.10).
+// tooMany: the recipient is one more than the peer takes at once. 552 is how RFC
+// 821 said it (RFC 5321 section 4.5.3.1.10).
 func tooMany(a queue.Attempt) bool {
-	return a.Stage == "rcpt" && a.Reply.Code == 452 && (a.Reply.Status == "" || a.Reply.Status == "4.5.3")
+	if a.Stage != "rcpt" || a.Reply.Code != 452 && a.Reply.Code != 552 {
+		return false
+	}
+	_, detail, _ := strings.Cut(a.Reply.Status, ".")
+	return detail == "" || detail == "5.3"
 }
 
 // transaction opens the stored message and sends it to batch.

@@ -63,16 +63,10 @@ const (
 // it could not work; what remotes said is in the attempts.
 func (d *Deliverer) Deliver(ctx context.Context, t *queue.Trip) error {
 	v := &voyage{Deliverer: d, ctx: ctx, trip: t, failed: map[place]queue.Attempt{}}
-	defer v.leave()
-	for {
-		j, ok := t.Next()
-		if !ok {
-			return nil
-		}
-		if err := v.job(j); err != nil {
-			return err
-		}
-	}
+	defer v.cut()
+	err := v.jobs()
+	v.leave()
+	return err
 }
 
 // voyage is one trip under way.
@@ -95,9 +89,32 @@ type place struct {
 
 func (h hop) place() place { return place{h.source, h.addr.String()} }
 
+func (v *voyage) jobs() error {
+	for {
+		j, ok := v.trip.Next()
+		if !ok {
+			return nil
+		}
+		if err := v.job(j); err != nil {
+			return err
+		}
+	}
+}
+
+// leave ends the open connection in good order.
 func (v *voyage) leave() {
 	if v.s != nil {
 		v.s.quit()
+		v.s = nil
+	}
+}
+
+// cut ends a connection that was not left: a panic came in between, maybe in
+// the middle of a body, and nothing may be said after that.
+func (v *voyage) cut() {
+	if v.s != nil {
+		v.s.abort()
+		v.s.close()
 	}
 }
 
@@ -163,8 +180,7 @@ func (v *voyage) note(last map[int]queue.Attempt, rs []queue.Recipient, a queue.
 // the attempt says why.
 func (v *voyage) reach(hops []hop, i int) (queue.Attempt, bool) {
 	if v.s != nil && !v.s.usable() {
-		v.s.quit()
-		v.s = nil
+		v.leave()
 	}
 	if v.s != nil && i == 0 {
 		v.s.first(hops)
@@ -174,8 +190,7 @@ func (v *voyage) reach(hops []hop, i int) (queue.Attempt, bool) {
 		if v.s.place() == h.place() {
 			return queue.Attempt{}, true
 		}
-		v.s.quit()
-		v.s = nil
+		v.leave()
 	}
 	if a, ok := v.failed[h.place()]; ok {
 		a.At, a.Took = time.Now(), 0

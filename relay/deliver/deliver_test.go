@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -190,109 +189,6 @@ func TestZeroWindow(t *testing.T) {
 	is(t, w.run(1)["a@dest.test"], "deferred data")
 }
 
-// One connection carries all that is due, each message settled before the next.
-func TestReuse(t *testing.T) {
-	w := newWorld(t, destZone)
-	mx := w.mx("127.0.0.2", "RCPT <no@dest.test> 550 5.1.1 unknown")
-	for _, to := range []string{"a@dest.test", "no@dest.test", "b@dest.test"} {
-		w.put(queue.Message{}, hello, to)
-	}
-	w.run(3)
-	cs := closed(t, mx)
-	if len(cs) != 1 {
-		t.Fatalf("%d connections", len(cs))
-	}
-	var verbs []string
-	for _, c := range cs[0].Commands {
-		verb, _, _ := strings.Cut(c, " ")
-		verbs = append(verbs, verb)
-	}
-	want := "EHLO MAIL RCPT DATA MAIL RCPT DATA RSET MAIL RCPT DATA QUIT"
-	if got := strings.Join(verbs, " "); got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-// A connection that had its time between two messages is renewed, not booked.
-func TestReuseEnds(t *testing.T) {
-	for _, script := range []string{
-		"MAIL 421 4.7.0 enough for now, once", // counted over all connections
-		"drop MAIL, once",
-		"offer LIMITS MAILMAX=1",
-	} {
-		w := newWorld(t, destZone)
-		if !strings.HasPrefix(script, "offer") {
-			script = strings.Replace(script, ", once", "", 1)
-		}
-		mx := w.mx("127.0.0.2", "")
-		w.put(queue.Message{}, hello, "a@dest.test")
-		w.put(queue.Message{}, hello, "b@dest.test")
-		w.work = onSettle{w.store, func() { mx.Set(script + ", once") }}
-		if strings.HasPrefix(script, "offer") {
-			mx.Set(script)
-			w.work = w.store
-		}
-		got := w.run(2)
-		is(t, got["a@dest.test"], "sent dot 250 2.0.0")
-		is(t, got["b@dest.test"], "sent dot 250 2.0.0")
-		if n := len(closed(t, mx)); n != 2 {
-			t.Errorf("%s: %d connections", script, n)
-		}
-	}
-}
-
-// onSettle is told before the first result is made durable.
-type onSettle struct {
-	queue.Work
-	do func()
-}
-
-func (o onSettle) Settle(ctx context.Context, l queue.Lease, rs ...queue.Result) error {
-	if rs[0].State == queue.Delivered && rs[0].N == 0 {
-		o.do()
-	}
-	return o.Work.Settle(ctx, l, rs...)
-}
-
-func TestManyRecipients(t *testing.T) {
-	for script, want := range map[string]int{
-		"":                                   3, // 100 a transaction
-		"offer LIMITS RCPTMAX=90":            3,
-		"RCPT 452 4.5.3 too many, after 100": 0,
-	} {
-		w := newWorld(t, destZone)
-		mx := w.mx("127.0.0.2", script)
-		var to []string
-		for i := range 250 {
-			to = append(to, fmt.Sprintf("u%d@dest.test", i))
-		}
-		w.put(queue.Message{}, hello, to...)
-		got := w.run(len(to))
-		if want == 0 {
-			is(t, got["u249@dest.test"], "deferred rcpt 452 4.5.3")
-			continue
-		}
-		for _, r := range got {
-			is(t, r, "sent dot 250 2.0.0")
-		}
-		if n := len(mx.Messages()); n != want {
-			t.Errorf("%q: %d transactions, want %d", script, n, want)
-		}
-	}
-}
-
-// "452 too many" of a transaction that took others means: in the next one.
-func TestTooManyAtOnce(t *testing.T) {
-	w := newWorld(t, destZone)
-	mx := w.mx("127.0.0.2", "RCPT <b@dest.test> 452 4.5.3 too many, once")
-	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
-	got := w.run(2)
-	is(t, got["b@dest.test"], "sent dot 250 2.0.0")
-	if ms := mx.Messages(); len(ms) != 2 {
-		t.Errorf("%d messages", len(ms))
-	}
-}
-
 // closed waits until the peer's connections have ended and returns them.
 func closed(t *testing.T, mx *mxtest.Server) []mxtest.Conn {
 	t.Helper()
@@ -461,4 +357,17 @@ func TestNameWithLineEnd(t *testing.T) {
 	w.gate.sources[0].EHLO = "x\r\nMAIL FROM:<>"
 	w.put(queue.Message{}, hello, "a@dest.test")
 	is(t, w.run(1)["a@dest.test"], "deferred ehlo")
+}
+
+// Without settings the phases take what RFC 5321 section 4.5.3.2 gives them.
+func TestTimeouts(t *testing.T) {
+	const m = time.Minute
+	want := Timeouts{Connect: m / 2, Greet: 5 * m, Mail: 5 * m, Rcpt: 5 * m, Data: 2 * m, Block: 3 * m, Dot: 10 * m}
+	if got := newClient(Options{}).t; got != want {
+		t.Errorf("got %+v", got)
+	}
+	want.Dot = m
+	if got := newClient(Options{Timeouts: Timeouts{Dot: m}}).t; got != want {
+		t.Errorf("got %+v", got)
+	}
 }

@@ -101,6 +101,9 @@ type sender struct {
 func parseSources(srcs []preflight.Source) (ss []sender, err error) {
 	for _, src := range srcs {
 		s := sender{Source: src, v4: true, v6: true}
+		if name, err := dns.Canonical(src.EHLO); err == nil && dns.IsHostname(name) {
+			s.EHLO = name // as the preflight judged it
+		}
 		for _, text := range []string{src.Bind, src.Public} {
 			if text == "" {
 				continue

@@ -13,6 +13,7 @@ type Options struct {
 	Port       uint16           // of exchangers; default 25
 	Private    bool             // addresses of internal networks may be dialled (preflight.Policy.Private)
 	Listeners  []netip.AddrPort // ours: never dialled
+	Public     []netip.Addr     // ours as the world sees them: like this host's own
 	Names      []string         // ours: an exchanger so named would be a loop
 	SmartHosts []preflight.SmartHost
 	SmartEHLO  string   // EHLO name towards smart hosts when no source is configured

@@ -30,6 +30,23 @@ func TestParameters(t *testing.T) {
 	}
 }
 
+// Whose it is to tell of success is known from the last EHLO.
+func TestKnowsDSN(t *testing.T) {
+	for script, want := range map[string]bool{
+		"": true, "hide DSN": false, "EHLO 502 what?": false, "tls x": true,
+		`raw EHLO "250-mx\r\n250-DSN\r\n250 STARTTLS\r\n", once` + "\ntls x\nhide DSN": false,
+	} {
+		w := newWorld(t, destZone)
+		w.mx("127.0.0.2", script)
+		w.put(queue.Message{}, hello, "b@dest.test")
+		r := w.run(1)["b@dest.test"]
+		is(t, r, "sent dot 250 2.0.0")
+		if r.Last.DSN != want {
+			t.Errorf("%q: DSN %v", script, r.Last.DSN)
+		}
+	}
+}
+
 // What the peer does not offer is not said to it.
 func TestNoParameters(t *testing.T) {
 	w := newWorld(t, destZone)

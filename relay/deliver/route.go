@@ -152,10 +152,12 @@ func addresses(ctx context.Context, r dns.Resolver, host string) ([]netip.Addr, 
 }
 
 // usable keeps what may be dialled. Where nothing is left, the error says whether
-// that is for good: one temporary answer is enough to wait.
+// that is for good: one temporary answer is enough to wait, one host without
+// address to look again.
 func (r *resolver) usable(domain string, found []looked) ([]exchanger, error) {
 	var xs []exchanger
 	var missing, forbidden, temporary error
+	self := false
 	for _, f := range found {
 		switch {
 		case f.err == nil:
@@ -165,7 +167,6 @@ func (r *resolver) usable(domain string, found []looked) ([]exchanger, error) {
 			temporary = fmt.Errorf("address of %s: %s", f.host, detail(f.err))
 		}
 		x := f.exchanger
-		self := false
 		for _, a := range f.addrs {
 			to := netip.AddrPortFrom(a, r.port)
 			if err := r.check(to); err == nil {
@@ -188,12 +189,12 @@ func (r *resolver) usable(domain string, found []looked) ([]exchanger, error) {
 		return xs, nil
 	case temporary != nil:
 		return nil, &decision{status: "4.4.3", why: temporary.Error()}
-	case errors.Is(forbidden, dial.ErrSelf):
+	case missing != nil:
+		return nil, &absent{decision{status: "5.4.4", why: missing.Error()}}
+	case self:
 		return nil, loop(domain)
-	case forbidden != nil:
-		return nil, &decision{status: "5.4.4", final: true, why: printable(forbidden.Error(), 200)}
 	}
-	return nil, &absent{decision{status: "5.4.4", why: missing.Error()}}
+	return nil, &decision{status: "5.4.4", final: true, why: printable(forbidden.Error(), 200)}
 }
 
 // literal parses an address literal, "[192.0.2.1]" (RFC 5321 section 4.1.3).

@@ -44,7 +44,10 @@ func exchangersOf(t *testing.T, zone string, d dial.Dialer, behave ...string) (s
 }
 
 func TestExchangers(t *testing.T) {
-	listener := []netip.AddrPort{netip.MustParseAddrPort("8.8.8.1:25")}
+	d := dial.Dialer{
+		Listeners: []netip.AddrPort{netip.MustParseAddrPort("8.8.8.1:25")},
+		Public:    []netip.Addr{netip.MustParseAddr("8.8.4.4")},
+	}
 	for _, c := range []struct{ name, zone, want, status, why string }{
 		{"one", "@ MX 10 a\na A 8.8.8.8", "10/a.x.test/8.8.8.8", "", ""},
 		{"both families", "@ MX 10 a\na A 8.8.8.8\na AAAA 2600::8", "10/a.x.test/8.8.8.8/2600::8", "", ""},
@@ -62,9 +65,15 @@ func TestExchangers(t *testing.T) {
 		{"ourselves by address", "@ MX 10 a\na A 8.8.8.1", "", "5.4.6 final", "mail for x.test leads back to us"},
 		{"preferred to our address", "@ MX 10 a\n@ MX 20 b\n@ MX 30 c\na A 8.8.8.8\nb A 8.8.8.1\nc A 8.8.8.9", "10/a.x.test/8.8.8.8", "", ""},
 		{"implicit and ourselves", "@ A 8.8.8.1", "", "5.4.6 final", "mail for x.test leads back to us"},
+		{"ourselves behind NAT", "@ MX 10 a\n@ MX 20 b\na A 8.8.4.4\nb A 8.8.8.8", "", "5.4.6 final", "mail for x.test leads back to us"},
+		{"ourselves and worse", "@ MX 10 a\na A 8.8.8.1\na A 10.0.0.1\na AAAA ::1", "", "5.4.6 final", "mail for x.test leads back to us"},
+		{"preferred to our public address", "@ MX 10 a\n@ MX 20 b\n@ MX 30 c\na A 8.8.8.8\nb A 8.8.4.4\nc A 8.8.8.9", "10/a.x.test/8.8.8.8", "", ""},
+		{"forbidden, another gone", "@ MX 10 a\n@ MX 20 b\na A 10.0.0.1", "", "5.4.4 twice", "b.x.test has no address"},
+		{"ourselves, another gone", "@ MX 10 a\n@ MX 20 us\nus A 8.8.8.1", "", "5.4.4 twice", "a.x.test has no address"},
+		{"ourselves by address, another gone", "@ MX 10 a\n@ MX 20 b\nb A 8.8.8.1", "", "5.4.4 twice", "a.x.test has no address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := exchangersOf(t, c.zone, dial.Dialer{Listeners: listener})
+			got, err := exchangersOf(t, c.zone, d)
 			if got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}

@@ -73,6 +73,7 @@ type session struct {
 type client struct {
 	private   bool
 	listeners []netip.AddrPort
+	public    []netip.Addr
 	t         Timeouts
 	log       *slog.Logger
 }
@@ -82,12 +83,12 @@ func newClient(o Options) *client {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &client{o.Private, o.Listeners, o.Timeouts.withDefaults(), log}
+	return &client{o.Private, o.Listeners, o.Public, o.Timeouts.withDefaults(), log}
 }
 
 func (c *client) dialer(h hop) dial.Dialer {
 	return dial.Dialer{
-		Private: c.private || h.trusted, Listeners: c.listeners,
+		Private: c.private || h.trusted, Listeners: c.listeners, Public: c.public,
 		Bind: h.bind, Timeout: c.t.Connect,
 	}
 }
@@ -98,8 +99,7 @@ func (c *client) dialer(h hop) dial.Dialer {
 // ctx at the latest.
 func (c *client) open(ctx context.Context, h hop) (*session, error) {
 	s, err := c.connect(ctx, h, false)
-	var hs *handshakeError
-	if errors.As(err, &hs) && h.need.Level == policy.Opportunistic && !h.implicit && ctx.Err() == nil {
+	if tlsFailed(err) && h.need.Level == policy.Opportunistic && !h.implicit && ctx.Err() == nil {
 		c.log.Debug("tls failed, retried in clear text", "host", h.host, "addr", h.addr.String(), "reason", why(err))
 		s, err = c.connect(ctx, h, true)
 	}
@@ -109,6 +109,14 @@ func (c *client) open(ctx context.Context, h hop) (*session, error) {
 	c.log.Debug("connection opened", "host", h.host, "addr", h.addr.String(),
 		"source", h.source, "ehlo", h.ehlo, "tls", s.tlsName)
 	return s, nil
+}
+
+// tlsFailed tells whether TLS is to blame. It may be for what is heard right after
+// the handshake, too: in TLS 1.3 we are through before the peer is.
+func tlsFailed(err error) bool {
+	var hs *handshakeError
+	var f *fault
+	return errors.As(err, &hs) || errors.As(err, &f) && f.stage == "ehlo" && f.tls != "" && !answered(err)
 }
 
 func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, error) {

@@ -17,16 +17,17 @@ func TestOpportunisticTLS(t *testing.T) {
 		tls   string
 		conns int
 	}{
-		"":                          {"", 1},
-		"tls mx1.dest.test":         {"TLS1.3", 1},
-		"tls other.invalid":         {"TLS1.3", 1},
-		"tls broken":                {"", 2},
-		"tls x\ndrop STARTTLS":      {"", 2},
-		"tls x\nhang STARTTLS":      {"", 2},
-		"tls x\nSTARTTLS 421 bye":   {"", 0},
-		"tls x\nSTARTTLS 454 later": {"", 1},
-		"tls x\nSTARTTLS 502 what":  {"", 1},
-		"tls x\nhide STARTTLS":      {"", 1},
+		"":                  {"", 1},
+		"tls mx1.dest.test": {"TLS1.3", 1},
+		"tls other.invalid": {"TLS1.3", 1},
+		"tls broken":        {"", 2},
+		"tls x\nraw EHLO \"250-mx\\r\\n250 STARTTLS\\r\\n\", once\ndrop EHLO, 2 times": {"", 2},
+		"tls x\ndrop STARTTLS":                                     {"", 2},
+		"tls x\nhang STARTTLS":                                     {"", 2},
+		"tls x\nSTARTTLS 421 bye":                                  {"", 0},
+		"tls x\nSTARTTLS 454 later":                                {"", 1},
+		"tls x\nSTARTTLS 502 what":                                 {"", 1},
+		"tls x\nhide STARTTLS":                                     {"", 1},
 		"tls x\nraw EHLO \"250-mx\\r\\n250 starttls\\r\\n\", once": {"TLS1.3", 1},
 	} {
 		t.Run(script, func(t *testing.T) {
@@ -119,6 +120,8 @@ func TestSmartHost(t *testing.T) {
 		{"no mechanism", good + "offer AUTH GSSAPI", nil, "deferred auth ours"},
 		{"no AUTH", "tls smart.test", nil, "deferred auth ours"},
 		{"AUTH put off", good + "AUTH 454 4.7.0 later", nil, "deferred auth 454 4.7.0 ours"},
+		{"AUTH echoed", good + "AUTH 500 5.5.2 what is AUTH PLAIN AGFsaWNlAGh1bnRlcjI=", nil, "deferred auth 500 5.5.2 ours"},
+		{"AUTH echoed out of turn", good + `raw AUTH "AUTH PLAIN AGFsaWNlAGh1bnRlcjI=\r\n"`, nil, "deferred auth ours"},
 		{"no TLS", "auth alice hunter2", nil, "deferred starttls ours"},
 		{"another name", "tls other.test\nauth alice hunter2", nil, "deferred starttls ours"},
 		{"unknown authority", good, func(s *preflight.SmartHost) { s.CA = nil }, "deferred starttls ours"},
@@ -132,6 +135,7 @@ func TestSmartHost(t *testing.T) {
 		{"none", "auth alice hunter2", func(s *preflight.SmartHost) { s.TLS = "none" }, "sent dot 250 2.0.0"},
 		{"none though offered", good, func(s *preflight.SmartHost) { s.TLS = "none" }, "sent dot 250 2.0.0"},
 		{"no login", "tls smart.test", func(s *preflight.SmartHost) { s.User = "" }, "sent dot 250 2.0.0"},
+		{"524", good + "MAIL 524 5.7.11 encryption needed", nil, "deferred mail 524 5.7.11 ours"},
 		{"login wanted", good, func(s *preflight.SmartHost) { s.User = "" }, "deferred mail 530 5.7.0 ours"},
 		{"refuses the recipient", good + "RCPT 550 5.1.1 unknown", nil, "refused rcpt 550 5.1.1"},
 		{"unknown word", "auth alice hunter2", func(s *preflight.SmartHost) { s.TLS = "" }, "deferred starttls ours"},
@@ -147,12 +151,18 @@ func TestSmartHost(t *testing.T) {
 			w.put(queue.Message{}, hello, "a@dest.test")
 			r := w.run(1)["a@dest.test"]
 			is(t, r, c.want)
+			if strings.Contains(c.want, " auth ") && r.Last.TLS != "TLS1.3" {
+				t.Errorf("tls %q", r.Last.TLS)
+			}
 			if r.Last.Outcome == queue.Sent && r.Last.Source != "smarthost" {
 				t.Errorf("source %q", r.Last.Source)
 			}
 			for _, secret := range []string{"hunter2", encode("hunter2"), encode("\x00alice\x00hunter2"), "wrong"} {
 				if strings.Contains(w.log.String(), secret) {
 					t.Errorf("the log has %q", secret)
+				}
+				if strings.Contains(r.Last.Reply.Text+r.Last.Why+r.Reason, secret) {
+					t.Errorf("the queue has %q", secret)
 				}
 			}
 			if c.want == "deferred starttls ours" || strings.Contains(c.name, "no TLS") {
@@ -215,7 +225,7 @@ func TestSmartHostIsUs(t *testing.T) {
 	mx := w.mxs["127.0.0.9"]
 	w.o.Listeners = append(w.o.Listeners, mx.Addr())
 	w.put(queue.Message{}, hello, "a@dest.test")
-	is(t, w.run(1)["a@dest.test"], "deferred connect")
+	is(t, w.run(1)["a@dest.test"], "deferred connect ours")
 	if n := len(mx.Conns()); n > 0 {
 		t.Errorf("%d connections", n)
 	}

@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -10,6 +11,7 @@ import (
 	"net/textproto"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -69,7 +71,7 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	a.Took = time.Since(a.At)
 	var f *fault
 	if errors.As(err, &f) {
-		a.Stage = f.stage
+		a.Stage, a.TLS = f.stage, cmp.Or(a.TLS, f.tls)
 	}
 	if err == nil {
 		a.Stage, a.Outcome, a.Reply = "dot", queue.Sent, apart(r)
@@ -91,11 +93,15 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 		return answeredWith(a, said, f != nil && f.botched)
 	}
 	a.Why = why(err)
-	a.Ours = a.Source == smartName && (a.Stage == "starttls" || a.Stage == "auth") || bindFault(err)
+	a.Ours = a.Source == smartName && (a.Stage == "starttls" || a.Stage == "auth" || errors.Is(err, dial.ErrForbidden)) || bindFault(err)
 	// The final dot may have arrived: another exchanger would make a second
 	// copy certain where it is only possible.
 	return a, a.Stage != "dot"
 }
+
+// wantsMore are the codes by which a server asks for AUTH or TLS, or for more of
+// it (RFC 4954 section 6, RFC 5248).
+var wantsMore = []int{523, 524, 530, 534, 535, 538}
 
 // answeredWith judges a 4xx or 5xx. Before MAIL a 5xx speaks of us or of the
 // exchanger, not of the message: another may take it, and blocks are lifted
@@ -105,7 +111,7 @@ func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, boo
 	switch a.Stage {
 	case "mail", "rcpt", "data", "dot":
 		switch {
-		case smart && (said.code == 530 || said.code == 534 || said.code == 535 || said.code == 538):
+		case smart && slices.Contains(wantsMore, said.code):
 			a.Ours = true // it wants AUTH or TLS from us: no fault of the message
 		case said.code == 530 && botched:
 			// It wants TLS first, which may work next time.

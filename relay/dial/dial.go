@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -17,8 +18,8 @@ import (
 var (
 	// ErrForbidden: the address is not for us to connect to. Nothing was sent.
 	ErrForbidden = errors.New("forbidden address")
-	// ErrSelf: the address and port are a listener of ours. It is an ErrForbidden too.
-	ErrSelf = fmt.Errorf("our own listener: %w", ErrForbidden)
+	// ErrSelf: the address is our own. It is an ErrForbidden too.
+	ErrSelf = fmt.Errorf("ourselves: %w", ErrForbidden)
 )
 
 // Dialer opens TCP connections to literal addresses. The zero value connects to
@@ -26,6 +27,7 @@ var (
 type Dialer struct {
 	Private   bool                // internal networks, loopback and this host's own addresses may be dialled
 	Listeners []netip.AddrPort    // ours: never dialled, whatever Private says; an unspecified address means all of this host's
+	Public    []netip.Addr        // ours as the world sees them, where NAT stands between: like this host's own
 	Bind      netip.Addr          // local address; the zero value is any
 	Timeout   time.Duration       // of one connect; 0: the system's
 	Own       func() []netip.Addr // this host's addresses; nil: asks the interfaces
@@ -65,7 +67,7 @@ func (d Dialer) control(_ context.Context, _, address string, _ syscall.RawConn)
 func (d Dialer) Check(to netip.AddrPort) error {
 	a := to.Addr().WithZone("").Unmap()
 	if d.listens(a, to.Port()) {
-		return fmt.Errorf("%s: %w", to, ErrSelf)
+		return fmt.Errorf("%s is a listener of ours: %w", to, ErrSelf)
 	}
 	if why := never(a); why != "" {
 		return fmt.Errorf("%s is %s: %w", to.Addr(), why, ErrForbidden)
@@ -77,7 +79,7 @@ func (d Dialer) Check(to netip.AddrPort) error {
 		return fmt.Errorf("%s is %s: %w", to.Addr(), why, ErrForbidden)
 	}
 	if d.owns(a) {
-		return fmt.Errorf("%s is an address of this host: %w", to.Addr(), ErrForbidden)
+		return fmt.Errorf("%s is an address of this host: %w", to.Addr(), ErrSelf)
 	}
 	return nil
 }
@@ -98,13 +100,15 @@ func (d Dialer) listens(a netip.Addr, port uint16) bool {
 	return false
 }
 
+// owns tells whether a, or what it leads to, is one of ours.
 func (d Dialer) owns(a netip.Addr) bool {
 	own := d.Own
 	if own == nil {
 		own = interfaces
 	}
-	for _, o := range own() {
-		if o.WithZone("").Unmap() == a {
+	v4, translated := embedded(a)
+	for _, o := range slices.Concat(own(), d.Public) {
+		if o = o.WithZone("").Unmap(); o == a || translated && o == v4 {
 			return true
 		}
 	}

@@ -22,14 +22,14 @@ var allowed = []struct{ addr, where string }{
 	{"192.0.2.1", "private"}, {"198.51.100.1", "private"}, {"203.0.113.1", "private"}, {"2001:db8::1", "private"}, {"3fff::1", "private"},
 	{"198.18.0.1", "private"}, {"198.19.255.255", "private"}, {"192.0.0.8", "private"}, {"192.88.99.1", "private"},
 	{"240.0.0.1", "private"}, {"255.255.255.254", "private"}, {"2001::1", "private"}, {"100::1", "private"}, {"5f00::1", "private"},
-	{"64:ff9b:1::1", "private"}, {"4000::1", "private"}, {"::8.8.8.8", "private"},
+	{"64:ff9b:1::808:808", "private"}, {"4000::1", "private"}, {"::8.8.8.8", "private"},
 	{"::ffff:127.0.0.1", "private"}, {"::ffff:10.0.0.1", "private"},
 	{"64:ff9b::7f00:1", "private"}, {"64:ff9b::a00:1", "private"}, {"2002:7f00:1::1", "private"}, {"2002:a00:1::", "private"},
 
 	{"169.254.169.254", "never"}, {"169.254.0.1", "never"}, {"fd00:ec2::254", "never"}, {"fd20:ce::254", "never"},
 	{"100.100.100.200", "never"}, {"192.0.0.192", "never"}, {"168.63.129.16", "never"}, {"fe80::1", "never"}, {"fe80::1%lo", "never"},
 	{"0.0.0.0", "never"}, {"0.1.2.3", "never"}, {"::", "never"}, {"224.0.0.1", "never"}, {"239.255.255.255", "never"}, {"ff02::1", "never"},
-	{"255.255.255.255", "never"}, {"::ffff:169.254.169.254", "never"}, {"64:ff9b::a9fe:a9fe", "never"}, {"2002:a9fe:a9fe::1", "never"},
+	{"255.255.255.255", "never"}, {"::ffff:169.254.169.254", "never"}, {"64:ff9b::a9fe:a9fe", "never"}, {"2002:a9fe:a9fe::1", "never"}, {"64:ff9b:1::a9fe:a9fe", "never"},
 	{"::ffff:0.0.0.0", "never"}, {"64:ff9b::e000:1", "never"},
 }
 
@@ -121,8 +121,12 @@ func TestListenersAreNeverDialled(t *testing.T) {
 		{"[::]:25", "[::1]:25", true},
 		{"[::]:25", "10.0.0.6:25", false},
 		{"10.0.0.5:25", "[64:ff9b::a00:5]:25", true},
+		{"0.0.0.0:25", "[64:ff9b::a00:5]:25", true},
+		{"0.0.0.0:25", "192.0.2.5:25", true},
+		{"10.0.0.5:25", "192.0.2.5:25", false},
 	} {
 		d := Dialer{Private: true, Own: own, Listeners: []netip.AddrPort{netip.MustParseAddrPort(c.listener)}}
+		d.Public = []netip.Addr{netip.MustParseAddr("192.0.2.5")}
 		err := d.Check(netip.MustParseAddrPort(c.to))
 		if errors.Is(err, ErrSelf) != c.self || errors.Is(err, ErrForbidden) != c.self {
 			t.Errorf("%s with listener %s: %v", c.to, c.listener, err)
@@ -131,13 +135,20 @@ func TestListenersAreNeverDialled(t *testing.T) {
 }
 
 func TestOwnAddresses(t *testing.T) {
-	own := func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("8.8.8.8")} }
-	to := netip.MustParseAddrPort("8.8.8.8:25")
-	if err := (Dialer{Own: own}).Check(to); !errors.Is(err, ErrForbidden) || errors.Is(err, ErrSelf) {
-		t.Errorf("public: %v", err)
+	d := Dialer{
+		Own:    func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("8.8.8.8")} },
+		Public: []netip.Addr{netip.MustParseAddr("8.8.4.4")}, // NAT's
 	}
-	if err := (Dialer{Own: own, Private: true}).Check(to); err != nil {
-		t.Errorf("private: %v", err)
+	for _, own := range []string{"8.8.8.8:25", "[::ffff:8.8.8.8]:25", "[64:ff9b::808:808]:25", "[2002:808:808::1]:25", "8.8.4.4:25", "[64:ff9b::808:404]:25"} {
+		to := netip.MustParseAddrPort(own)
+		d.Private = false
+		if err := d.Check(to); !errors.Is(err, ErrForbidden) || !errors.Is(err, ErrSelf) {
+			t.Errorf("%s: public: %v", own, err)
+		}
+		d.Private = true
+		if err := d.Check(to); err != nil {
+			t.Errorf("%s: private: %v", own, err)
+		}
 	}
 	if len(interfaces()) == 0 {
 		t.Error("this host has no address")

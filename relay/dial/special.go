@@ -50,9 +50,10 @@ var special = concat(
 )
 
 var (
-	nat64  = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052
-	sixTo4 = netip.MustParsePrefix("2002::/16")    // RFC 3056
-	global = netip.MustParsePrefix("2000::/3")     // all that is allocated for global unicast
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")   // RFC 6052
+	localNAT64 = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215; where the address lies in it is the network's affair, mostly at the end
+	sixTo4     = netip.MustParsePrefix("2002::/16")      // RFC 3056
+	global     = netip.MustParsePrefix("2000::/3")       // all that is allocated for global unicast
 )
 
 // never names what forbids a in any network; "" when nothing does.
@@ -87,7 +88,7 @@ func judge(a netip.Addr, bs []block) string {
 func embedded(a netip.Addr) (netip.Addr, bool) {
 	b := a.As16()
 	switch {
-	case nat64.Contains(a):
+	case nat64.Contains(a), localNAT64.Contains(a):
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case sixTo4.Contains(a):
 		return netip.AddrFrom4([4]byte(b[2:6])), true

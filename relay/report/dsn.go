@@ -133,10 +133,11 @@ func (r *Reporter) status(b *bytes.Buffer, e queue.Event, told []queue.Recipient
 	}
 }
 
-// until is when we shall give up; zero when that is not known or has happened.
+// until is when we shall give up; zero when that is not known or has happened, or
+// when we wait on ourselves: that time does not count.
 func (r *Reporter) until(e queue.Event, rc queue.Recipient) time.Time {
 	left := e.Message.Lifetime - rc.Age
-	if e.Kind != queue.WasDelayed || rc.State == queue.Held || left <= 0 {
+	if e.Kind != queue.WasDelayed || rc.State == queue.Held || rc.Last.Ours || left <= 0 {
 		return time.Time{}
 	}
 	return r.now().Add(left)

@@ -227,35 +227,6 @@ func TestFields(t *testing.T) {
 	}
 }
 
-func TestStatus(t *testing.T) {
-	for _, c := range []struct {
-		kind    queue.Kind
-		outcome queue.Outcome
-		stage   string
-		reply   queue.Reply
-		want    string
-	}{
-		{queue.WasFailed, queue.Refused, "rcpt", queue.Reply{Code: 550, Status: "5.1.1"}, "5.1.1"},
-		{queue.WasFailed, queue.Refused, "rcpt", queue.Reply{Code: 550}, "5.0.0"},
-		{queue.WasFailed, queue.Refused, "rcpt", queue.Reply{Code: 550, Status: "4.2.1"}, "5.0.0"},
-		{queue.WasFailed, queue.Refused, "rcpt", queue.Reply{Code: 550, Status: "5.1.1\r\nX: y"}, "5.0.0"},
-		{queue.WasFailed, queue.Refused, "rcpt", queue.Reply{Code: 550, Status: "5.1234.1"}, "5.0.0"},
-		{queue.WasFailed, queue.Refused, "resolve", queue.Reply{}, "5.4.4"},
-		{queue.WasFailed, queue.Deferred, "rcpt", queue.Reply{Code: 451, Status: "4.7.1"}, "4.4.7"},
-		{queue.WasDelayed, queue.Deferred, "rcpt", queue.Reply{Code: 451, Status: "4.7.1"}, "4.7.1"},
-		{queue.WasDelayed, queue.Deferred, "rcpt", queue.Reply{Code: 451, Status: "5.7.1"}, "4.0.0"},
-		{queue.WasDelayed, queue.Deferred, "connect", queue.Reply{}, "4.4.1"},
-		{queue.WasDelayed, queue.Deferred, "gate", queue.Reply{}, "4.0.0"},
-		{queue.WasDelivered, queue.Sent, "dot", queue.Reply{Code: 250, Status: "2.6.0"}, "2.6.0"},
-		{queue.WasDelivered, queue.Sent, "dot", queue.Reply{Code: 250}, "2.0.0"},
-	} {
-		rc := queue.Recipient{Last: queue.Attempt{Outcome: c.outcome, Stage: c.stage, Reply: c.reply}}
-		if got := status(c.kind, rc); got != c.want {
-			t.Errorf("%+v: got %s", c, got)
-		}
-	}
-}
-
 // TestReturned: what of the message comes back (RFC 3461 section 4.3).
 func TestReturned(t *testing.T) {
 	const head = "Received: from app by mail.example.net; Mon, 23 Nov 2026 07:00:00 +0000\r\n"

@@ -60,7 +60,7 @@ func (r *Reporter) story(p *page, e queue.Event, rc queue.Recipient) {
 		p.line(4, host+" "+refusal(a.Stage)+". It said:")
 		p.reply(8, a.Reply)
 	} else {
-		p.line(4, trouble(a.Stage)+": "+clean(cmp.Or(a.Why, rc.Reason, "no reason was given"), maxReply))
+		p.line(4, trouble(a)+": "+clean(cmp.Or(a.Why, rc.Reason, "no reason was given"), maxReply))
 	}
 	if until := r.until(e, rc); !until.IsZero() {
 		p.line(4, "It will be tried until "+until.UTC().Format(rfc5322)+". You will hear of it if that fails.")
@@ -91,15 +91,17 @@ func refusal(stage string) string {
 }
 
 // trouble says where it ended when nobody refused.
-func trouble(stage string) string {
-	switch stage {
-	case "resolve":
+func trouble(a queue.Attempt) string {
+	switch {
+	case a.Stage == "resolve":
 		return "No mail server was found for the address"
-	case "gate":
+	case a.Stage == "gate":
 		return "This server is not ready to send it"
-	case "policy":
+	case a.Stage == "policy":
 		return "The way to the other server is not safe enough"
-	case "connect", "greet":
+	case a.Ours, a.Outcome == queue.Refused: // by us, that is
+		return "This server could not send it"
+	case a.Stage == "connect", a.Stage == "greet":
 		return "The other server could not be reached"
 	}
 	return "The other server could not be talked to"

@@ -75,7 +75,11 @@ func (d *dialogue) say(step, address, usual string) bool {
 
 // answer is say that also tells the code that was given.
 func (d *dialogue) answer(step, address, usual string) (code int, on bool) {
-	r := d.s.next(step, address)
+	return d.play(d.s.next(step, address), usual)
+}
+
+// play does what a rule says; without one it writes the usual reply.
+func (d *dialogue) play(r *rule, usual string) (code int, on bool) {
 	switch {
 	case r == nil:
 	case r.do == "drop":
@@ -183,10 +187,9 @@ func (d *dialogue) handshake(sc *script) bool {
 
 func (d *dialogue) auth(sc *script, arg string) bool {
 	mech, initial, _ := strings.Cut(arg, " ")
-	if r := d.s.next("AUTH", ""); r != nil && r.do == "reply" {
-		return d.write(fmt.Sprintf("%d %s\r\n", r.code, r.text))
-	} else if r != nil {
-		return false
+	if r := d.s.next("AUTH", ""); r != nil {
+		_, on := d.play(r, "")
+		return on
 	}
 	var user, password string
 	switch strings.ToUpper(mech) {

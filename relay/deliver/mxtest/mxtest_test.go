@@ -67,6 +67,7 @@ func TestScript(t *testing.T) {
 		"auth user password":               "220 250 530 503 503 500 500",
 		"nopipelining\nhide SIZE\noffer X": "220 250 250 250 354 250 221",
 		"EHLO 421 bye":                     "220 421 closed",
+		"drop dot":                         "220 250 250 250 354 closed",
 	} {
 		mx, err := mxtest.Start("127.0.0.1:0", script)
 		if err != nil {
@@ -85,6 +86,23 @@ func TestScript(t *testing.T) {
 			}
 		} else if len(ms) != 0 {
 			t.Errorf("%q: got %+v", script, ms)
+		}
+		mx.Close()
+	}
+}
+
+// AUTH is a step like the others.
+func TestScriptAuth(t *testing.T) {
+	for script, want := range map[string]string{
+		"": "220 250 235", "AUTH 454 4.7.0 later": "220 250 454", "drop AUTH": "220 250 closed",
+		`raw AUTH "535 5.7.8 no\r\n"`: "220 250 535", "AUTH 421 bye, once": "220 250 421",
+	} {
+		mx, err := mxtest.Start("127.0.0.1:0", "auth u p\n"+script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(talk(t, mx, "EHLO x", "AUTH PLAIN AHUAcA=="), " "); got != want {
+			t.Errorf("%q: got %s, want %s", script, got, want)
 		}
 		mx.Close()
 	}
