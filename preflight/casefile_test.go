@@ -83,16 +83,11 @@ func readCases(path string) (*caseFile, error) {
 func parseCases(text string) *caseFile {
 	f := &caseFile{}
 	var cur *testCase
-	replaced := map[string]string{} // case -> "example.net. TXT"
-	for _, line := range strings.Split(text, "\n") {
+	lines := strings.Split(strings.ReplaceAll(text, "\t", " "), "\n")
+	replaced := replacements(lines)
+	for _, line := range lines {
 		line = strings.TrimSpace(line)
-		if m := rangeNote.FindStringSubmatch(line); m != nil {
-			var from, to int
-			fmt.Sscan(m[1], &from)
-			fmt.Sscan(m[2], &to)
-			for n := from; n <= to; n++ {
-				replaced[fmt.Sprintf("T%d", n)] = strings.TrimSuffix(m[3], ".") + ". " + m[4]
-			}
+		if rangeNote.MatchString(line) {
 			continue
 		}
 		if m := caseHead.FindStringSubmatch(line); m != nil {
@@ -109,6 +104,25 @@ func parseCases(text string) *caseFile {
 		}
 	}
 	return f
+}
+
+// replacements are what the notes say of ranges of cases, wherever they stand:
+// case -> "example.net. TXT".
+func replacements(lines []string) map[string]string {
+	replaced := map[string]string{}
+	for _, line := range lines {
+		m := rangeNote.FindStringSubmatch(strings.TrimSpace(line))
+		if m == nil {
+			continue
+		}
+		var from, to int
+		fmt.Sscan(m[1], &from)
+		fmt.Sscan(m[2], &to)
+		for n := from; n <= to; n++ {
+			replaced[fmt.Sprintf("T%d", n)] = strings.TrimSuffix(m[3], ".") + ". " + m[4]
+		}
+	}
+	return replaced
 }
 
 // line of a baseline: a record, what follows a semicolon is configuration.
@@ -164,8 +178,9 @@ func (c *testCase) head(text, replaced string) {
 			c.from = append(c.from, strings.Split(w, "+")...)
 		}
 	}
-	if q := quoted(c.title); replaced != "" && len(q) > 0 {
-		c.steps = append(c.steps, step{'+', "(replace) " + replaced + " " + strings.Join(quotes(c.title), " ")})
+	// A title that is a record replaces that of its owner.
+	if text := strings.Join(quotes(c.title), " "); text != "" && (replaced != "" || strings.HasPrefix(c.title, `"v=`)) {
+		c.steps = append(c.steps, step{'+', strings.TrimSpace("(replace) " + replaced + " " + text)})
 	}
 	c.line(rest)
 }

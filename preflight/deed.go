@@ -65,6 +65,8 @@ func (t *text) worth(d *deed) string {
 	for _, f := range d.findings {
 		switch {
 		case !blocks(f.Result):
+		case f.SmartHost != "":
+			w = "stops the smart host"
 		case f.Sender == "" && t.othersUsable(f.Source):
 			w = "stops mail from " + f.Source
 		case f.Sender == "":

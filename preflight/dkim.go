@@ -31,7 +31,10 @@ var dkimConfigured = &Check{
 			Title:   "Make a DKIM key for " + p.Sender.Domain,
 			Who:     "you",
 			Setting: `dkim = ["k1"]`,
-			Steps:   []string{"relay dkim new " + p.Sender.Domain},
+			Steps: []string{
+				"relay dkim new " + p.Sender.Domain,
+				"The key comes first; then the setting goes under the [[domain]] named " + p.Sender.Domain + ".",
+			},
 		}, "one", "no DKIM key for %s", p.Sender.Domain)
 	},
 }
@@ -108,6 +111,7 @@ var dkimPublished = &Check{
 			if what != "" {
 				found = append(found, fmt.Sprintf("%s: %s", a.Question, what))
 				r.Records = append(r.Records, publishing(a, texts, k)...)
+				r.Steps = append(r.Steps, elsewhere(a)...)
 			}
 		}
 		if len(found) > 0 {
@@ -139,19 +143,21 @@ var dkimMatchesKey = &Check{
 				found = append(found, fmt.Sprintf("the key %s of %s cannot be read: %v", k.Selector, p.Sender.Domain, err))
 				continue
 			}
-			what := "nothing"
+			what := "is no key: nothing is there"
 			if len(texts) > 0 {
 				got, err := parseDKIM(texts[0])
 				if err == nil && got.same(want) {
 					continue
 				}
-				if what = got.String(); err != nil {
-					what = err.Error()
+				what = fmt.Sprintf("is another key (%s)", got)
+				if err != nil {
+					what = fmt.Sprintf("is no key: %v", err)
 				}
 			}
-			found = append(found, fmt.Sprintf("%s is another key (%s)", a.Question, what))
+			found = append(found, a.Question+" "+what)
 			expected = append(expected, want.String())
 			r.Records = append(r.Records, publishing(a, texts, k)...)
+			r.Steps = append(r.Steps, elsewhere(a)...)
 		}
 		if len(found) > 0 {
 			return fail(r, list(expected), "%s", list(found))
@@ -223,14 +229,14 @@ func tags(s string) (all map[string]string, first string, err error) {
 func parseDKIM(txt string) (dkimKey, error) {
 	all, first, err := tags(txt)
 	if err != nil {
-		return dkimKey{}, fmt.Errorf("key record: %w", err)
+		return dkimKey{}, err
 	}
 	if v, ok := all["v"]; ok && (v != "DKIM1" || first != "v") {
-		return dkimKey{}, errors.New("key record: the version is not a leading v=DKIM1")
+		return dkimKey{}, errors.New("the version is not a leading v=DKIM1")
 	}
 	p, ok := all["p"]
 	if !ok {
-		return dkimKey{}, errors.New("key record: no p=")
+		return dkimKey{}, errors.New("it has no p=")
 	}
 	k := dkimKey{Kind: "rsa"}
 	if kind, ok := all["k"]; ok {
@@ -241,7 +247,7 @@ func parseDKIM(txt string) (dkimKey, error) {
 		return k, nil
 	}
 	if k.Data, err = base64.StdEncoding.DecodeString(p); err != nil {
-		return dkimKey{}, errors.New("key record: p= is not base64")
+		return dkimKey{}, errors.New("its p= is not base64")
 	}
 	return k, nil
 }

@@ -51,7 +51,7 @@ var dmarcPresent = &Check{
 			}
 		}
 		if found != nil {
-			return pass("p=%s, of the organisation", found.inherited())
+			return pass("p=%s; that of the organisation", found.inherited())
 		}
 		if open != nil {
 			return unknown("one", open)
@@ -70,6 +70,7 @@ var dmarcPresent = &Check{
 		}
 		a := p.ask(ctx, dmarcQuestion+domain, dns.TypeTXT)
 		r.Records[0].Owner = a.Name
+		r.Steps = append(r.Steps, elsewhere(a)...)
 		return fail(r, "one", "no DMARC record for %s", domain)
 	},
 }

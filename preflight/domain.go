@@ -22,7 +22,8 @@ func (p *Probe) receiving(a *dns.Answer, do Change) Remedy {
 		Title:   "Say who receives mail for " + a.Question,
 		Who:     "whoever runs the zone of " + a.Name,
 		Records: []Record{record(do, a.Name, "MX", "10 mx."+absolute(a.Name))},
-		Steps:   []string{"mx." + a.Name + " stands for the server that receives your mail; it may be a provider's. It need not be this relay."},
+		Steps: append([]string{"mx." + a.Name + " stands for the server that receives your mail; it may be a provider's. It need not be this relay."},
+			elsewhere(a)...),
 	}
 }
 
@@ -52,7 +53,7 @@ var senderResolves = &Check{
 				return unknown(expected, a)
 			}
 		}
-		return fail(p.receiving(mx, Add), expected, "%s has neither (%s)", mx.Question, outcome(mx))
+		return fail(p.receiving(mx, Add), expected, "%s has no MX, A or AAAA record (%s)", mx.Question, outcome(mx))
 	},
 }
 
@@ -135,27 +136,44 @@ var mxNotIP = &Check{
 		if r != nil {
 			return *r
 		}
+		fix := Remedy{Title: "Name the exchangers of " + a.Question, Who: "whoever runs the zone of " + a.Name}
+		var found []string
+		next := 1
 		for _, rr := range a.Records {
 			ip, err := netip.ParseAddr(rr.Host)
 			if err != nil {
 				continue
 			}
-			name := "mx." + a.Name
-			fix := Remedy{
-				Title: "Name the exchanger " + ip.String(),
-				Who:   "whoever runs the zone of " + a.Name,
-				Records: []Record{
-					record(Remove, a.Name, "MX", data(rr)),
-					record(Add, a.Name, "MX", fmt.Sprintf("%d %s", rr.Pref, absolute(name))),
-				},
-			}
-			if !holds(p.aside(ctx, name, family(ip)), ip) {
+			found = append(found, data(rr))
+			name, there := p.exchangerName(ctx, a.Name, ip, &next)
+			fix.Records = append(fix.Records, record(Remove, a.Name, "MX", data(rr)),
+				record(Add, a.Name, "MX", fmt.Sprintf("%d %s", rr.Pref, absolute(name))))
+			if !there {
 				fix.Records = append(fix.Records, record(Add, name, familyName(ip), ip.String()))
 			}
-			return fail(fix, "a name", "%s", data(rr))
+		}
+		if len(found) > 0 {
+			return fail(fix, "a name", "%s", list(found))
 		}
 		return pass("every exchanger is a name")
 	},
+}
+
+// exchangerName finds a name for an address, the next from mx, mx2, mx3 that is
+// free; there means that it leads to the address already.
+func (p *Probe) exchangerName(ctx context.Context, domain string, ip netip.Addr, next *int) (name string, there bool) {
+	for ; *next <= maxExchangers; *next++ {
+		name = "mx." + domain
+		if *next > 1 {
+			name = fmt.Sprintf("mx%d.%s", *next, domain)
+		}
+		a := p.aside(ctx, name, family(ip))
+		if there = holds(a, ip); there || a.Outcome == dns.NoName || !definite(a) {
+			break
+		}
+	}
+	*next++
+	return name, there
 }
 
 var mxNotAlias = &Check{

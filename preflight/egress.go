@@ -85,11 +85,10 @@ var egressBindable = &Check{
 		r := Remedy{
 			Title: "Bind " + p.Source.Name + " to an address of this machine",
 			Who:   "you, under the [[source]] named " + p.Source.Name,
-			Steps: []string{"Addresses of this machine: " + list(p.bindable())},
 		}
-		for _, a := range p.bindable() {
-			r.Setting = fmt.Sprintf("bind = %q", a)
-			break
+		if all := p.bindable(); len(all) > 0 {
+			r.Setting = fmt.Sprintf("bind = %q", all[0])
+			r.Steps = []string{"Addresses of this machine: " + list(all)}
 		}
 		a, err := netip.ParseAddr(bind)
 		if err != nil {

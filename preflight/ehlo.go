@@ -105,6 +105,9 @@ var ehloPublicName = &Check{
 			return awaits("EHLO-FQDN")
 		}
 		if rule, special := p.Plan.specialName(ehlo); special {
+			if strings.HasPrefix(rule, "example.") {
+				return fail(p.naming(ctx), "a public name", "%s: %s is for examples only (RFC 2606)", ehlo, rule)
+			}
 			return fail(p.naming(ctx), "a public name", "%s: .%s is never in public DNS", ehlo, rule)
 		}
 		return pass("%s is a public name", ehlo)
@@ -129,7 +132,7 @@ var ehloAddr = &Check{
 		case !definite(f.answer):
 			return unknown("contains "+addr.String(), f.answer)
 		}
-		return fail(p.pointing(f.answer), "contains "+addr.String(), "%s", f)
+		return fail(p.pointing(ctx, f.answer), "contains "+addr.String(), "%s", f)
 	},
 }
 

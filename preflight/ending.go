@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ func (t *text) ending() {
 	for _, l := range lines[:max(len(lines)-1, 0)] {
 		t.line(" " + l)
 	}
-	exit := fmt.Sprintf("exit %d", t.r.Exit())
+	exit := fmt.Sprintf("exit %d", cmp.Or(t.o.Exit, t.r.Exit()))
 	if len(lines) == 0 {
 		t.right("", exit)
 		return
@@ -54,17 +55,21 @@ func (t *text) fates() (ss []string) {
 	return ss
 }
 
-// until opens the sentence: which deeds it depends on, those of one subject or all.
+// until opens the sentence: which deeds it depends on. Those of one subject, or
+// of "", the whole: one source and one sender domain in order are enough for
+// that, so the ones with the least to do are named.
 func (t *text) until(s Status, subject string) string {
 	if s == Unknown {
 		return "Until DNS answers"
 	}
+	subjects := []string{subject}
+	if subject == "" {
+		subjects = []string{t.nearest(t.r.Sources), t.nearest(t.r.Senders)}
+	}
 	var ns []string
-	for _, d := range t.deeds {
-		if slices.ContainsFunc(d.findings, func(f Finding) bool {
-			return blocks(f.Result) && (subject == "" || f.Sender == subject || f.Source == subject && f.Sender == "" || f.Check.Scope == ScopeHost)
-		}) {
-			ns = append(ns, t.number(d))
+	for i := range t.deeds {
+		if slices.ContainsFunc(subjects, func(s string) bool { return t.stops(i, s) }) {
+			ns = append(ns, t.number(t.deeds[i]))
 		}
 	}
 	switch len(ns) {
@@ -74,6 +79,33 @@ func (t *text) until(s Status, subject string) string {
 		return "Until " + ns[0] + " is done"
 	}
 	return "Until " + strings.Join(ns[:len(ns)-1], ", ") + " and " + ns[len(ns)-1] + " are done"
+}
+
+// stops tells whether a source or sender cannot send before a deed is done.
+func (t *text) stops(deed int, subject string) bool {
+	return subject != "" && slices.ContainsFunc(t.deeds[deed].findings, func(f Finding) bool {
+		return blocks(f.Result) && (f.Sender == subject || f.Source == subject && f.Sender == "" || f.Check.Scope == ScopeHost)
+	})
+}
+
+// nearest is the subject with the least to do where all of them fail, else "".
+func (t *text) nearest(vs []Verdict) (name string) {
+	if len(vs) == 0 || bestStatus(vs) != Fail {
+		return ""
+	}
+	least := len(t.deeds) + 1
+	for _, v := range vs {
+		n := 0
+		for i := range t.deeds {
+			if t.stops(i, v.Name) {
+				n++
+			}
+		}
+		if n < least {
+			least, name = n, v.Name
+		}
+	}
+	return name
 }
 
 func (t *text) fate(until, mail, action string) string {

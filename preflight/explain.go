@@ -25,6 +25,9 @@ func Explain(w io.Writer, id string) error {
 	if c.Ref != "" {
 		t.para(1, "Reference: "+c.Ref)
 	}
+	if s := sentences[c.ID]; s != "" {
+		t.para(3, "\""+s+"\"")
+	}
 	if len(c.Needs) > 0 {
 		t.para(1, "Waits for: "+strings.Join(c.Needs, ", "))
 	}

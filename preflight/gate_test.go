@@ -3,6 +3,7 @@ package preflight
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -218,112 +219,27 @@ func TestGateGraceAcrossRestarts(t *testing.T) {
 	}
 }
 
+// A program that runs does not refuse: it holds, and says so.
+func TestGateRefusesAtAStartOnly(t *testing.T) {
+	w := newGateWorld(t)
+	w.plan.SmartHosts = nil
+	g := w.gate(t, nil)
+	watch(t, g)
+	w.dns.Remove("25.2.0.192.in-addr.arpa", "PTR")
+	r := await(t, g, "failure", func(r *Report) bool { return r.Overall == Fail })
+	if r.Action != "hold" || r.Sources[0].Action != "hold" {
+		t.Errorf("running: %s, %s", r.Action, r.Sources[0].Action)
+	}
+	if r := w.gate(t, nil).Report(); r.Action != "refuse" {
+		t.Errorf("at a start: %s", r.Action)
+	}
+}
+
 func TestGateBeforeStart(t *testing.T) {
 	w := newGateWorld(t)
 	g := NewGate(w.plan, w.out, nil, nil)
 	if r := g.Route(t.Context(), ours, "example.com", nil); r.Source != nil || r.Wait <= 0 {
 		t.Errorf("before the first look: %+v", r)
-	}
-}
-
-func TestKeysGoLive(t *testing.T) {
-	w := newGateWorld(t)
-	w.plan.Policy.RecheckMin, w.plan.Policy.RecheckMax = time.Millisecond, time.Millisecond
-	const name = "k1._domainkey.example.net"
-	record := w.plan.Senders[0].Keys[0].Record
-	w.dns.Remove(name, "TXT")
-	m := FileMemory(filepath.Join(t.TempDir(), "preflight.json"))
-	g := w.gate(t, m)
-	at := time.Now()
-	live := func(what string, want bool) {
-		t.Helper()
-		at = at.Add(time.Hour)
-		g.keys.look(t.Context(), at)
-		if g.Live("example.net", "k1") != want {
-			t.Errorf("%s: live %t, want %t", what, !want, want)
-		}
-	}
-	live("no record", false)
-	other := strings.Replace(record, "p=1", "p=2", 1)
-	for _, step := range []struct {
-		what, text string
-		want       bool
-	}{{"another key", other, false}, {"published", record, true}, {"replaced", other, false}, {"again, p= folded", strings.Replace(record, "p=1", "p=1 ", 1), true}} {
-		w.dns.Remove(name, "TXT")
-		if err := w.dns.Add(name + ". 1 IN TXT " + Quote(step.text)); err != nil {
-			t.Fatal(err)
-		}
-		live(step.what, step.want)
-	}
-	g.save(t.Context())
-	if err := w.dns.Behave("example.net", "servfail"); err != nil {
-		t.Fatal(err)
-	}
-	live("silence", true)
-	if g = w.gate(t, m); !g.Live("example.net", "k1") {
-		t.Error("a restart in silence forgot the key")
-	}
-	if g = w.gate(t, nil); g.Live("example.net", "k1") {
-		t.Error("a key never seen is live")
-	}
-	_ = w.dns.Behave("example.net", "")
-	w.out.AuthorityPort = 1 // nobody listens there
-	w.log = syncBuffer{}
-	if g = w.gate(t, nil); !g.Live("example.net", "k1") || !strings.Contains(w.log.String(), "resolver only") {
-		t.Errorf("the resolver's own answer was not taken:\n%s", w.log.String())
-	}
-}
-
-func TestGateSenders(t *testing.T) {
-	w := newGateWorld(t)
-	w.plan.Policy.OnSenderFail = ActReject
-	g := w.gate(t, nil)
-	good := Mail{Envelope: "good.example.org", Author: "good.example.org"}
-	bad := Mail{Envelope: "example.org", Author: "example.org"}
-
-	if r := g.Judge(t.Context(), good); r.Do != ActSend {
-		t.Errorf("a sender not configured, but good: %+v", r)
-	}
-	if r := g.Route(t.Context(), good, "example.com", nil); r.Source == nil {
-		t.Errorf("route of it: %+v", r)
-	}
-	r := g.Judge(t.Context(), bad)
-	if r.Do != ActReject || r.Code != 550 || r.Status != "5.7.1" || !strings.Contains(r.Text, "SPF-SENDER-PRESENT") {
-		t.Errorf("a sender without SPF: %+v", r)
-	}
-	if r := g.Route(t.Context(), bad, "example.com", nil); r.Wait <= 0 || r.Why != "SPF-SENDER-PRESENT of example.org" {
-		t.Errorf("route of it: %+v", r)
-	}
-	if r := g.Judge(t.Context(), Mail{Envelope: "example.org"}); r.Do != ActSend {
-		t.Errorf("before the header is known: %+v", r)
-	}
-	// Our own notice, and one for a domain without SPF: EHLO's counts.
-	for _, author := range []string{"example.net", "example.org", ""} {
-		if r := g.Route(t.Context(), Mail{Author: author}, "example.com", nil); r.Source == nil {
-			t.Errorf("null sender, author %q: %+v", author, r)
-		}
-	}
-	asked := len(w.dns.Questions())
-	g.Judge(t.Context(), Mail{Envelope: "example.net", Author: "example.net"})
-	if n := len(w.dns.Questions()); n != asked {
-		t.Errorf("%d questions for a configured sender", n-asked)
-	}
-}
-
-func TestGateFirstSightInSilence(t *testing.T) {
-	w := newGateWorld(t)
-	w.plan.Policy.OnSenderFail = ActReject
-	g := w.gate(t, nil)
-	if err := w.dns.Behave("example.org", "drop"); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if r := g.Judge(ctx, Mail{Envelope: "example.org", Author: "example.org"}); r.Do != ActHold {
-		t.Errorf("ruling: %+v", r)
-	}
-	if r := g.Route(ctx, Mail{Envelope: "example.org", Author: "example.org"}, "example.com", nil); r.Wait <= 0 || r.Why != "first look of example.org" {
-		t.Errorf("route: %+v", r)
 	}
 }
 
@@ -367,18 +283,6 @@ func TestSmartHostOnlyRoute(t *testing.T) {
 	}
 }
 
-func TestSightsAreBounded(t *testing.T) {
-	s := newSights(&Gate{})
-	s.limit = 2
-	for _, k := range []string{"a", "b", "c"} {
-		s.put(&sight{key: k})
-		s.get("a")
-	}
-	if s.get("a") == nil || s.get("b") != nil || s.get("c") == nil || s.order.Len() != 2 {
-		t.Error("not the one unused for longest was forgotten")
-	}
-}
-
 type countingTrier struct {
 	n     int
 	trial Trial
@@ -404,4 +308,45 @@ func TestSmartHostsAreNotWornOut(t *testing.T) {
 			t.Errorf("%s: tried %d times, want %d", name, inner.n, c.want)
 		}
 	}
+}
+
+// Whatever is asked while verdicts come and go, each answer says one thing.
+func TestGateFromEverywhere(t *testing.T) {
+	w := newGateWorld(t)
+	g := w.gate(t, FileMemory(filepath.Join(t.TempDir(), "preflight.json")))
+	watch(t, g)
+	mails := []Mail{ours, stranger, {}, {Author: "example.org"}, {Envelope: "example.org", Author: "example.net"}}
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for n := range 20 {
+				m := mails[(i+n)%len(mails)]
+				g.Judge(t.Context(), m)
+				r := g.Route(t.Context(), m, "example.com", nil)
+				ways := 0
+				for _, is := range []bool{r.Source != nil, r.SmartHost, r.Wait > 0} {
+					if is {
+						ways++
+					}
+				}
+				if ways != 1 || r.Source == nil && r.Why == "" {
+					t.Errorf("%+v: %+v", m, r)
+				}
+				g.Live("example.net", "k1")
+				_ = WriteJSON(io.Discard, g.Report())
+				_ = WriteText(io.Discard, g.Report(), TextOptions{})
+				select {
+				case <-g.Changed():
+				default:
+				}
+			}
+		})
+	}
+	for range 5 {
+		w.dns.Remove("25.2.0.192.in-addr.arpa", "PTR")
+		if err := w.dns.Add("25.2.0.192.in-addr.arpa. 1 IN PTR mail.example.net."); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Wait()
 }

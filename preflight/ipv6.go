@@ -27,7 +27,7 @@ var ipv6Source = &Check{
 					Title: fmt.Sprintf("Repair IPv6 from %s, or leave it off", addr),
 					Who:   "you",
 					Steps: []string{
-						"Repair what " + f.Check.ID + " says; until then mail leaves over IPv4 only.",
+						"Repair what " + f.Check.ID + " says; until then nothing leaves from this address.",
 						"Or take the [[source]] named " + p.Source.Name + " out of the configuration.",
 					},
 				}, "all mandatory checks of the source pass", "IPv6 off: %s", f.Check.ID)

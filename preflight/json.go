@@ -76,14 +76,17 @@ type jsonFinding struct {
 	Because   string       `json:"because,omitempty"`
 	Why       string       `json:"why"`
 	Refs      []string     `json:"refs"`
-	Remedy    string       `json:"remedy,omitempty"` // its title, or the first record
+	Remedy    string       `json:"remedy,omitempty"` // the first record, else the setting or the title
 	Who       string       `json:"who,omitempty"`
+	OwnerZone string       `json:"owner_zone,omitempty"` // where the records stand
+	OwnerNS   []string     `json:"owner_ns,omitempty"`
 	Records   []jsonRecord `json:"records"`
 	Message   string       `json:"message,omitempty"`
 	Setting   string       `json:"setting,omitempty"`
 	Steps     []string     `json:"steps"`
 	DNS       *jsonDNS     `json:"dns,omitempty"` // the last of the questions it rests on
 	Evidence  []jsonDNS    `json:"evidence"`
+	Since     time.Time    `json:"since,omitzero"`
 }
 
 type jsonRecord struct {
@@ -150,7 +153,9 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 			Why: f.Check.Why, Refs: append([]string{}, refs(f.Check.Ref)...),
 			Remedy: f.Remedy.line(), Who: f.Remedy.Who, Message: f.Remedy.Message, Setting: f.Remedy.Setting,
 			Steps: append([]string{}, f.Remedy.Steps...), Records: []jsonRecord{}, Evidence: []jsonDNS{},
+			Since: f.Since.UTC(),
 		}
+		j.OwnerZone, j.OwnerNS = f.Remedy.owner()
 		for i := range r.Plan.Sources {
 			if s := &r.Plan.Sources[i]; s.Name == f.Source {
 				j.Addr, j.EHLO = s.shown(), s.EHLO
@@ -160,7 +165,7 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 			j.Records = append(j.Records, jsonRecord{rec.Do, rec.Owner + ".", int64(rec.TTL / time.Second), rec.Type, rec.Data, rec.String()})
 		}
 		for _, e := range f.Evidence {
-			j.Evidence = append(j.Evidence, jsonDNS{e.Question, e.Answer, e.rcode(), int64(e.NegTTL / time.Second), e.Server, e.Took.Milliseconds()})
+			j.Evidence = append(j.Evidence, jsonDNS{e.Question, e.Answer, e.Rcode, int64(e.NegTTL / time.Second), e.Server, e.Took.Milliseconds()})
 		}
 		if n := len(j.Evidence); n > 0 {
 			j.DNS = &j.Evidence[n-1]
@@ -178,16 +183,4 @@ func refs(ref string) (all []string) {
 		}
 	}
 	return all
-}
-
-// rcode as far as the answer tells.
-func (e Evidence) rcode() string {
-	first, _, _ := strings.Cut(e.Answer, ":")
-	switch first {
-	case "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP":
-		return first
-	case "NODATA":
-		return "NOERROR"
-	}
-	return ""
 }

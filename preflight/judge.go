@@ -11,7 +11,11 @@ import (
 // Judge says what the findings mean for each source, sender domain and smart
 // host, and for the whole. It is pure and keeps no history: what stands, stands.
 func Judge(p *Plan, fs []Finding, at time.Time) *Report {
-	return judge(p, believed(fs), at).report
+	hs := believed(fs)
+	for i := range hs {
+		hs[i].Since = at
+	}
+	return judge(p, hs, at).report
 }
 
 // judgement keeps, beside the report, what the gate asks for one message.

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ type keyState struct {
 	record string
 	live   bool
 	since  time.Time // of the first look that did not find it, while it is not live
+	silent int       // looks without an answer, in a row
 	next   time.Time
 }
 
@@ -108,37 +110,55 @@ func (k *keys) one(ctx context.Context, name string, now time.Time) {
 	defer k.mu.Unlock()
 	s := k.by[name]
 	was, first := s.live, s.next.IsZero()
-	if a.Outcome == dns.Temp {
-		asked = "DNS did not answer"
-	} else {
+	s.silent++
+	if definite(a) {
 		s.live = a.Outcome == dns.Present && len(a.Records) == 1 && sameKey(a.Records[0].Text, s.record)
+		s.silent = 0
 	}
 	if s.live || s.since.IsZero() {
 		s.since = now
 	}
 	s.next = now.Add(k.wait(s, a, now))
 	if s.live != was || first && !s.live {
-		k.tell(name, s.live, asked)
+		k.tell(name, s.live, seen(a)+asked)
 	}
 }
 
-// ask the authoritative servers, or where none of them can be reached at all,
-// the resolver.
+// seen is an answer in a few words, for the log.
+func seen(a *dns.Answer) string {
+	switch {
+	case a.Outcome != dns.Present:
+		return outcome(a)
+	case len(a.Records) > 1:
+		return fmt.Sprintf("%d records", len(a.Records))
+	}
+	key, err := parseDKIM(a.Records[0].Text)
+	if err != nil {
+		return err.Error()
+	}
+	return key.String()
+}
+
+// ask the authoritative servers. Where none of them can be reached at all, the
+// resolver has to do; where they do not agree it is no way round them.
 func (k *keys) ask(ctx context.Context, name string) (a *dns.Answer, asked string) {
 	if k.out.Asker != nil {
 		a, err := dns.AskAuthority(ctx, k.out.DNS, k.out.Asker, k.out.AuthorityPort, name, dns.TypeTXT)
-		if !errors.Is(err, dns.ErrTemporary) {
-			return a, "authoritative servers"
+		if !errors.Is(err, dns.ErrTemporary) || a.Server != "" {
+			return a, " at the authoritative servers"
 		}
 	}
 	a, _ = k.out.DNS.Query(ctx, name, dns.TypeTXT)
-	return a, "resolver only: no authoritative server was reached"
+	return a, " (resolver only: no authoritative server was reached)"
 }
 
 func (k *keys) wait(s *keyState, a *dns.Answer, now time.Time) time.Duration {
 	pol := k.plan.Policy
 	if s.live {
 		return min(max(a.TTL, pol.RecheckMin), pol.RecheckMax)
+	}
+	if s.silent > 0 {
+		return min(step(silentSteps, s.silent), pol.RecheckMin)
 	}
 	w := 5 * time.Minute
 	if now.Sub(s.since) < 10*time.Minute {
@@ -156,11 +176,11 @@ func (k *keys) tell(name string, live bool, asked string) {
 	k.log.Warn("DKIM key is not seen published and does not sign", "domain", domain, "selector", selector, "reason", asked)
 }
 
-// sameKey compares the public keys of two records (RFC 6376 section 3.6.1:
-// white space inside p= means nothing).
+// sameKey compares two records as receivers read them.
 func sameKey(a, b string) bool {
-	p := tag(a, "p")
-	return p != "" && p == tag(b, "p")
+	x, err := parseDKIM(a)
+	y, err2 := parseDKIM(b)
+	return err == nil && err2 == nil && x.same(y)
 }
 
 // tag is the value of a tag in a tag list, without white space.

@@ -2,15 +2,15 @@ package preflight
 
 import (
 	"context"
+	"iter"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 )
 
 // journal writes what changed, and nothing twice: a line for each finding that
-// changed, one for each verdict that did, one for the run if anything did. Once
-// a day it repeats what is open.
+// changed, one for each verdict that did, one for the run if anything did. At a
+// start and once a day it repeats what is open.
 type journal struct {
 	log *slog.Logger
 
@@ -37,8 +37,8 @@ func (j *journal) recall(before *Report, hs []held) {
 	for _, h := range hs {
 		j.newFinding(h)
 	}
-	for _, v := range slices.Concat(before.Sources, before.Senders, before.SmartHosts) {
-		j.newVerdict(before, v)
+	for kind, v := range before.verdicts() {
+		j.newVerdict(kind, v)
 	}
 }
 
@@ -46,27 +46,23 @@ func (j *journal) recall(before *Report, hs []held) {
 func (j *journal) write(r *Report, hs []held) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	repeat := j.daily.IsZero() || !r.At.Before(j.daily)
-	first := j.daily.IsZero()
+	repeat, changed := !r.At.Before(j.daily), false
 	if repeat {
 		j.daily = r.At.Add(24 * time.Hour)
 	}
-	changed := false
 	for _, h := range hs {
 		switch {
 		case j.newFinding(h):
 			j.finding(r, h, level(h))
 			changed = true
-		case repeat && !first && open(h.Finding):
+		case repeat && open(h.Finding):
 			j.finding(r, h, slog.LevelInfo)
 		}
 	}
-	for _, v := range slices.Concat(r.Sources, r.Senders, r.SmartHosts) {
-		changed = j.verdict(r, v) || changed
+	for kind, v := range r.verdicts() {
+		changed = j.verdict(r, kind, v) || changed
 	}
-	if changed || repeat {
-		j.run(r, hs)
-	}
+	j.run(r, hs, changed || repeat)
 }
 
 func (j *journal) newFinding(h held) bool {
@@ -74,13 +70,13 @@ func (j *journal) newFinding(h held) bool {
 	if h.Stale && h.seen.Status == Unknown {
 		status = "stale" // the others wait for one that is
 	}
-	now := told{status, h.Found}
+	now := told{status, gist(h.Found)}
 	was, known := j.findings[h.key()]
 	j.findings[h.key()] = now
-	if h.Status == Pass || h.Status == Skip {
-		return !known || was.status != now.status // the wording of a pass may vary
+	if h.Status != Fail {
+		return !known || was.status != now.status // the wording of the rest may vary
 	}
-	return !known || was.status != now.status || was.detail != now.detail
+	return !known || was != now
 }
 
 func open(f Finding) bool {
@@ -117,6 +113,9 @@ func (j *journal) finding(r *Report, h held, at slog.Level) {
 	}
 	if text := result.Remedy.line(); text != "" && result.Status == Fail {
 		as = append(as, slog.String("remedy", text))
+		if zone, servers := result.Remedy.owner(); zone != "" {
+			as = append(as, slog.String("owner_zone", zone), slog.Any("owner_ns", servers))
+		}
 	}
 	if len(h.Evidence) > 0 {
 		as = append(as, h.Evidence[len(h.Evidence)-1].attr())
@@ -142,34 +141,32 @@ func (r *Report) subject(f Finding) (as []slog.Attr) {
 }
 
 func (e Evidence) attr() slog.Attr {
-	return slog.Group("dns", slog.String("q", e.Question), slog.String("answer", e.Answer),
+	return slog.Group("dns", slog.String("q", e.Question), slog.String("rcode", e.Rcode), slog.String("answer", e.Answer),
 		slog.Int64("neg_ttl", int64(e.NegTTL/time.Second)), slog.String("server", e.Server), slog.Int64("ms", e.Took.Milliseconds()))
 }
 
 // newVerdict notes a verdict, and tells whether it is new and what it was.
-func (j *journal) newVerdict(r *Report, v Verdict) (was told, changed bool) {
-	kind, name := r.kind(v)
+func (j *journal) newVerdict(kind string, v Verdict) (was told, changed bool) {
 	now := told{status: string(v.Status), detail: v.Action}
-	was = j.verdicts[kind+" "+name]
-	j.verdicts[kind+" "+name] = now
+	was = j.verdicts[kind+" "+v.Name]
+	j.verdicts[kind+" "+v.Name] = now
 	return was, was != now
 }
 
-func (j *journal) verdict(r *Report, v Verdict) bool {
-	was, changed := j.newVerdict(r, v)
+func (j *journal) verdict(r *Report, kind string, v Verdict) bool {
+	was, changed := j.newVerdict(kind, v)
 	if !changed {
 		return false
 	}
-	kind, name := r.kind(v)
 	at := slog.LevelInfo
 	if rank(v.Status) > rank(Degraded) {
 		at = slog.LevelWarn
 	}
-	as := []slog.Attr{slog.String("run", r.Run), slog.String(kind, name), slog.String("verdict", string(v.Status))}
+	as := []slog.Attr{slog.String("run", r.Run), slog.String(kind, v.Name), slog.String("verdict", string(v.Status))}
 	if was.status != "" {
 		as = append(as, slog.String("was", was.status))
 	}
-	as = append(as, slog.Any("because", v.Because), slog.String("action", v.Action))
+	as = append(as, slog.Any("because", append([]string{}, v.Because...)), slog.String("action", v.Action))
 	if v.Action == string(ActSmartHost) && len(r.Plan.SmartHosts) > 0 {
 		as = append(as, slog.String("smarthost", r.Plan.SmartHosts[0].Name))
 	}
@@ -180,30 +177,33 @@ func (j *journal) verdict(r *Report, v Verdict) bool {
 	return true
 }
 
-// kind says what a verdict of this report is about, by the key it is logged under.
-func (r *Report) kind(v Verdict) (key, name string) {
-	for _, s := range r.Sources {
-		if s.Name == v.Name {
-			return "source", v.Name
+// verdicts of a report, each with the key it is logged under.
+func (r *Report) verdicts() iter.Seq2[string, Verdict] {
+	return func(yield func(string, Verdict) bool) {
+		for i, vs := range [][]Verdict{r.Sources, r.Senders, r.SmartHosts} {
+			for _, v := range vs {
+				if !yield([]string{"source", "domain", "smarthost"}[i], v) {
+					return
+				}
+			}
 		}
 	}
-	for _, s := range r.Senders {
-		if s.Name == v.Name {
-			return "domain", v.Name
-		}
-	}
-	return "smarthost", v.Name
 }
 
-func (j *journal) run(r *Report, hs []held) {
+// run is the summary. Of a run that changed nothing it is only worth a look,
+// unless mail is sent in spite of what was found.
+func (j *journal) run(r *Report, hs []held, news bool) {
 	count, stale := map[Status]int{}, false
 	for _, h := range hs {
 		count[h.Status]++
 		stale = stale || h.Stale
 	}
-	at := slog.LevelInfo
-	if r.Overall != Pass {
+	at := slog.LevelDebug
+	switch action := Action(r.Action); {
+	case action == ActWarn || action == ActSend || news && r.Overall != Pass:
 		at = slog.LevelWarn
+	case news:
+		at = slog.LevelInfo
 	}
 	j.log.LogAttrs(context.Background(), at, "preflight run", slog.String("run", r.Run),
 		slog.String("overall", string(r.Overall)), slog.String("action", r.Action),

@@ -59,10 +59,10 @@ func (m fileMemory) Save(_ context.Context, h History) error {
 	return nil
 }
 
-// replace writes beside the file and renames: a crash leaves the old one or
-// the new one.
+// replace writes beside the file and renames: a crash leaves the old one or the
+// new one, and at most one that is half written, which the next takes the place of.
 func (m fileMemory) replace(h History) (err error) {
-	fd, err := os.CreateTemp(filepath.Dir(string(m)), filepath.Base(string(m))+".new*")
+	fd, err := os.OpenFile(string(m)+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -38,7 +39,6 @@ type Entry struct {
 type held struct {
 	Finding
 	Stale  bool
-	Since  time.Time
 	Settle time.Time
 	seen   Result // what the look itself said
 }
@@ -62,8 +62,8 @@ func (h History) recall() (hs []held) {
 	for k, e := range h.Entries {
 		part := strings.Split(k, "|")
 		if c := byID(part[0]); c != nil && len(part) == 4 {
-			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor}
-			hs = append(hs, held{Finding: f, Since: e.Since, Settle: e.Settle, seen: e.Result})
+			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor, Since: e.Since}
+			hs = append(hs, held{Finding: f, Settle: e.Settle, seen: e.Result})
 		}
 	}
 	return hs
@@ -87,9 +87,9 @@ func observe(h History, p *Plan, fs []Finding, now time.Time, start bool) (Histo
 		o.look(&e, f)
 		e.Result.Evidence = nil
 		x := f
-		x.Result, x.WaitsFor = e.Result, e.WaitsFor
+		x.Result, x.WaitsFor, x.Since = e.Result, e.WaitsFor, e.Since
 		x.Evidence = f.Evidence
-		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Since: e.Since, Settle: e.Settle, seen: f.Result}
+		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Settle: e.Settle, seen: f.Result}
 		next.Entries[f.key()] = e
 		o.causes[f.key()] = hd
 		hs = append(hs, hd)
@@ -138,9 +138,9 @@ func (o *observer) pass(e *Entry, f Finding) {
 func (o *observer) fail(e *Entry, f Finding) {
 	calm := e.Result.Status == Pass || e.Result.Status == Fail && !blocks(e.Result) && blocks(f.Result)
 	if calm && !o.start {
-		if e.Doubt != f.Found || e.Looks == 0 {
+		if value := gist(f.Found); e.Doubt != value || e.Looks == 0 {
 			// Another value than last time: someone is editing the zone.
-			e.Doubt, e.First, e.Looks = f.Found, o.now, 0
+			e.Doubt, e.First, e.Looks = value, o.now, 0
 		}
 		e.Looks++
 		if e.Looks < o.policy.Looks || o.now.Sub(e.First) < o.policy.Span {
@@ -158,6 +158,14 @@ func (o *observer) fail(e *Entry, f Finding) {
 		e.Settle = time.Time{}
 	}
 	o.believe(e, f)
+}
+
+// gist is what was found, whatever order the records came in: resolvers hand
+// them out in turn.
+func gist(found string) string {
+	words := strings.Fields(strings.ReplaceAll(found, ",", " "))
+	slices.Sort(words)
+	return strings.Join(words, " ")
 }
 
 // unknown never fails a pass inside the grace and never heals a fail.

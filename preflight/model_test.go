@@ -88,6 +88,19 @@ func TestAnotherValueRestartsTheCount(t *testing.T) {
 	s.want(s.look(10*time.Minute, false, wrong), Fail, "refuse")
 }
 
+// Resolvers hand out records in turn: the same ones in another order are the same.
+func TestAnotherOrderIsTheSameValue(t *testing.T) {
+	s := tell(t)
+	s.look(0, true)
+	wrong := of("EHLO-ADDR", "wan4", "", Fail)
+	for i, want := range []Status{Pass, Pass, Fail} {
+		wrong.Found = []string{"mail is 192.0.2.8, 192.0.2.9", "mail is 192.0.2.9, 192.0.2.8"}[i%2]
+		if v := s.look(5*time.Minute, false, wrong); v.Status != want {
+			t.Errorf("look %d: %s, want %s", i, v.Status, want)
+		}
+	}
+}
+
 func TestServfailDoesNotHeal(t *testing.T) {
 	s := tell(t)
 	s.want(s.look(0, true, ptr(Fail)...), Fail, "refuse")
@@ -227,6 +240,9 @@ func TestFileMemory(t *testing.T) {
 		if h, err := m.Load(t.Context()); err != nil || len(h.Entries) > 0 {
 			t.Errorf("file %d: %d entries, %v", n, len(h.Entries), err)
 		}
+	}
+	if err := os.WriteFile(path+".new", whole, 0o600); err != nil { // of a program that was killed
+		t.Fatal(err)
 	}
 	if err := m.Save(t.Context(), History{}); err != nil {
 		t.Error(err)

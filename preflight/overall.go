@@ -36,12 +36,21 @@ func (j *judgement) overall() {
 		r.Action = string(j.policy.onSenders(sender))
 	}
 	if r.Action != string(ActRefuse) {
-		// The program runs: what one source cannot send is held, not refused.
-		for i := range r.Sources {
-			if r.Sources[i].Action == string(ActRefuse) {
-				r.Sources[i].Action = string(ActHold)
-			}
+		r.runs()
+	}
+}
+
+// runs says what happens in a program that runs: what cannot be sent is held,
+// not refused.
+func (r *Report) runs() {
+	held := func(action *string) {
+		if *action == string(ActRefuse) {
+			*action = string(ActHold)
 		}
+	}
+	held(&r.Action)
+	for i := range r.Sources {
+		held(&r.Sources[i].Action)
 	}
 }
 

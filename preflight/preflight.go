@@ -69,8 +69,10 @@ type Result struct {
 
 // Remedy says what to do. All of it is for people; Records can be applied to a zone as they are.
 type Remedy struct {
-	Title   string // "Give 192.0.2.25 its name"
-	Who     string // whom to ask, or whose zone it is: "whoever runs 2.0.192.in-addr.arpa"
+	Title   string   // "Give 192.0.2.25 its name"
+	Who     string   // whom to ask, or whose zone it is: "whoever runs 2.0.192.in-addr.arpa"
+	Zone    string   // that the records stand in, canonical, where it was looked for
+	Servers []string // name servers of Zone, canonical
 	Records []Record
 	Message string   // words to paste for the ISP
 	Setting string   // a line of relay.toml
@@ -99,6 +101,7 @@ const (
 type Evidence struct {
 	Question string // "25.2.0.192.in-addr.arpa. PTR"
 	Answer   string // "NXDOMAIN", "mail.example.net."
+	Rcode    string // "" when nothing came
 	Server   string
 	NegTTL   time.Duration
 	Took     time.Duration
@@ -108,10 +111,11 @@ type Evidence struct {
 type Finding struct {
 	Check *Check
 	Result
-	Source    string // name of the source; "" where the scope has none
-	Sender    string // Sender.Name(); likewise
-	SmartHost string // SmartHost.Name; likewise
-	WaitsFor  string // id of the check it waits for (Status Skip)
+	Source    string    // name of the source; "" where the scope has none
+	Sender    string    // Sender.Name(); likewise
+	SmartHost string    // SmartHost.Name; likewise
+	WaitsFor  string    // id of the check it waits for (Status Skip)
+	Since     time.Time // its status is what it is since then
 }
 
 // Verdict of one subject.

@@ -54,7 +54,7 @@ func (p *Probe) evidence() (es []Evidence, ttl, neg time.Duration) {
 	defer p.mu.Unlock()
 	seen := map[string]bool{}
 	for _, a := range p.answers {
-		e := Evidence{Question: question(a), Answer: outcome(a), Server: a.Server, NegTTL: a.NegTTL, Took: a.RTT}
+		e := Evidence{Question: question(a), Answer: outcome(a), Rcode: a.Rcode, Server: a.Server, NegTTL: a.NegTTL, Took: a.RTT}
 		if seen[e.Question] {
 			continue
 		}

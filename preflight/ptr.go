@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -74,7 +75,7 @@ var ptrNameValid = &Check{
 
 func quoted(names []string) (all []string) {
 	for _, n := range names {
-		all = append(all, fmt.Sprintf("%q", n))
+		all = append(all, `"`+n+`"`) // escaped already, as a name in a zone file
 	}
 	return all
 }
@@ -137,19 +138,19 @@ var ptrForwardConfirmed = &Check{
 // confirming makes name and address agree: by the name's address record if it is
 // the name we call ourselves, else by giving the address that name.
 func (p *Probe) confirming(ctx context.Context, fs []forward) Remedy {
-	ehlo := p.ehlo()
-	if _, special := p.Plan.specialName(ehlo); ehlo == "" || special {
-		return p.pointing(fs[0].answer)
+	if !p.named() {
+		return p.pointing(ctx, fs[0].answer)
 	}
+	ehlo := p.ehlo()
 	for _, f := range fs {
 		if f.name == ehlo {
-			return p.pointing(f.answer)
+			return p.pointing(ctx, f.answer)
 		}
 	}
 	r := p.renaming(ctx, p.names(ctx), Replace)
 	a := p.aside(ctx, ehlo, family(p.addr()))
-	if !holds(a, p.addr()) {
-		r.Records = append(r.Records, p.pointing(a).Records...)
+	if definite(a) && !holds(a, p.addr()) {
+		r.Records = append(r.Records, p.pointing(ctx, a).Records...)
 		r.Steps = append(r.Steps, "The address record of "+ehlo+" is for whoever runs the zone of that name.")
 	}
 	return r
@@ -181,8 +182,7 @@ var ptrAllConfirmed = &Check{
 		if len(stale) == 0 {
 			return pass("every name of %s leads back to it", addr)
 		}
-		zone, servers := p.zone(ctx, owner, owner.Name)
-		r.Who = runs(zone, servers)
+		p.whose(ctx, &r, owner, owner.Name)
 		return fail(r, "every name confirms", "%s", list(stale))
 	},
 }
@@ -202,23 +202,27 @@ var ptrSingle = &Check{
 			return pass("%s has one name", p.addr())
 		}
 		names := hosts(a)
-		keep := p.ehlo()
-		if !slices.Contains(names, keep) {
-			keep = names[0]
-			for _, f := range p.forwards(ctx) {
-				if f.confirms(p.addr()) {
-					keep = f.name
-					break
-				}
-			}
-		}
-		zone, servers := p.zone(ctx, a, a.Name)
-		return fail(Remedy{
+		r := Remedy{
 			Title:   fmt.Sprintf("Leave %s one name", p.addr()),
-			Who:     runs(zone, servers),
-			Records: []Record{record(Replace, a.Name, "PTR", absolute(keep))},
-		}, "1", "%d names: %s", len(names), list(names))
+			Records: []Record{record(Replace, a.Name, "PTR", absolute(p.kept(ctx, names)))},
+		}
+		p.whose(ctx, &r, a, a.Name)
+		return fail(r, "1", "%d names: %s", len(names), list(names))
 	},
+}
+
+// kept is the one name that the address is to have: that of the EHLO, else one
+// that leads back.
+func (p *Probe) kept(ctx context.Context, names []string) string {
+	if p.named() {
+		return p.ehlo()
+	}
+	for _, f := range p.forwards(ctx) {
+		if f.confirms(p.addr()) {
+			return f.name
+		}
+	}
+	return cmp.Or(p.wanted(), names[0])
 }
 
 var ptrTargetNotAlias = &Check{

@@ -25,6 +25,17 @@ func (r Remedy) line() string {
 	return cmp.Or(r.Setting, r.Title)
 }
 
+// owner is the zone of the records and its name servers, names absolute.
+func (r Remedy) owner() (zone string, servers []string) {
+	if r.Zone != "" {
+		zone = absolute(r.Zone)
+	}
+	for _, s := range r.Servers {
+		servers = append(servers, absolute(s))
+	}
+	return zone, servers
+}
+
 // shown is the address that stands for a source in reports.
 func (s *Source) shown() string { return cmp.Or(s.Public, s.Bind) }
 

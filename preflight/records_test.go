@@ -110,6 +110,11 @@ func TestSuggestSPF(t *testing.T) {
 		{four, []string{"v=spf1 +all"}, "v=spf1 ip4:192.0.2.25 ~all"},
 		{four, []string{"v=spf1 mx"}, "v=spf1 ip4:192.0.2.25 mx ~all"},
 		{four, []string{"v=spf1 redirect=_spf.example.org"}, "v=spf1 ip4:192.0.2.25 redirect=_spf.example.org"},
+		{four, []string{"v=spf1 redirect=_spf.example.org", "v=spf1 mx -all"}, "v=spf1 ip4:192.0.2.25 mx include:_spf.example.org -all"},
+		{four, []string{"v=spf1 redirect=a.example.org", "v=spf1 redirect=b.example.org"}, "v=spf1 ip4:192.0.2.25 include:a.example.org include:b.example.org ~all"},
+		{four, []string{"v=spf1 redirect=a.example.org", "v=spf1 redirect=A.example.org"}, "v=spf1 ip4:192.0.2.25 redirect=a.example.org"},
+		{four, []string{"v=spf1 mx -all redirect=a.example.org"}, "v=spf1 ip4:192.0.2.25 mx -all redirect=a.example.org"},
+		{four, []string{"v=spf1 redirect:a.example.org -all"}, "v=spf1 ip4:192.0.2.25 include:a.example.org -all"},
 		{four, []string{"v=spf1 mx ?all", "v=spf1 a mx -all"}, "v=spf1 ip4:192.0.2.25 mx a -all"},
 		{four, []string{"v=spf1 ipv4:192.0.2.25 a=www.example.net -all exp=e.example.net"}, "v=spf1 ip4:192.0.2.25 a:www.example.net -all exp=e.example.net"},
 		{four, []string{"v=spf1 bogus:foo -all"}, "v=spf1 ip4:192.0.2.25 -all"},
@@ -283,7 +288,7 @@ func TestQuote(t *testing.T) {
 func TestSpecial(t *testing.T) {
 	var s Special
 	for _, a := range []string{"0.0.0.0", "10.1.2.3", "100.64.3.9", "127.0.0.1", "169.254.169.254", "172.31.0.1", "192.0.2.1", "192.168.0.1",
-		"198.19.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:8.8.8.8", "2001:db8::1", "2002::1", "fd00::1", "fe80::1", "fe80::1%eth0", "ff02::1"} {
+		"198.19.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:8.8.8.8", "2001:db8::1", "2002::1", "fd00::1", "fe80::1", "fe80::1%eth0", "ff02::1", "100::1", "100:0:0:1::1", "64:ff9b:1::1", "3fff::1", "5f00::1", "192.88.99.1", "192.0.0.8", "240.0.0.1", "203.0.113.1", "198.51.100.1"} {
 		if _, special := s.Addr(netip.MustParseAddr(a)); !special {
 			t.Errorf("%s counts as public", a)
 		}

@@ -47,24 +47,24 @@ func record(do Change, owner, rrtype, data string) Record {
 
 func absolute(name string) string { return name + "." }
 
-// zone names the zone that a name's records stand in, and whose it is. A denial
-// names it already; else the zone is looked for.
-func (p *Probe) zone(ctx context.Context, a *dns.Answer, owner string) (zone, servers string) {
+// whose says of a remedy which zone its records stand in, and who runs that. A
+// denial names it already; else the zone is looked for.
+func (p *Probe) whose(ctx context.Context, r *Remedy, a *dns.Answer, owner string) {
 	z, err := dns.Authority(ctx, p.run.dns, owner)
 	if err != nil {
-		return cmp.Or(a.Zone, z.Name, parent(owner)), ""
+		r.Zone = cmp.Or(a.Zone, z.Name, parent(owner))
+		r.Who = "whoever runs " + r.Zone
+		return
 	}
-	var all []string
+	r.Zone = z.Name
 	for _, s := range z.Servers {
-		all = append(all, s.Host)
+		r.Servers = append(r.Servers, s.Host)
 	}
+	reach := list(r.Servers)
 	if z.Mailbox != "" {
-		servers = mailbox(z.Mailbox)
+		reach = strings.TrimPrefix(reach+"; "+mailbox(z.Mailbox), "; ")
 	}
-	if len(all) > 0 {
-		servers = strings.TrimSuffix(list(all)+"; "+servers, "; ")
-	}
-	return z.Name, servers
+	r.Who = fmt.Sprintf("whoever runs %s (%s)", cmp.Or(z.Name, "the root zone"), reach)
 }
 
 // mailbox reads the RNAME of an SOA as an address (RFC 1035 section 3.3.13).
@@ -82,13 +82,6 @@ func parent(name string) string {
 	return up
 }
 
-func runs(zone, servers string) string {
-	if servers == "" {
-		return "whoever runs " + zone
-	}
-	return fmt.Sprintf("whoever runs %s (%s)", zone, servers)
-}
-
 // possible takes the records out of a remedy that would stand beside an alias
 // that is broken: that has to be repaired first, in a way we cannot know.
 func (p *Probe) possible(r Remedy) Remedy {
@@ -96,7 +89,8 @@ func (p *Probe) possible(r Remedy) Remedy {
 	defer p.mu.Unlock()
 	for _, a := range p.answers {
 		ours := func(rec Record) bool { return rec.Owner == a.Name || rec.Owner == a.Question }
-		if a.Outcome == dns.Broken && slices.ContainsFunc(r.Records, ours) {
+		cut := func(rec Record) bool { return rec.Do == Remove && rec.Type == "CNAME" && rec.Owner == a.Question }
+		if a.Outcome == dns.Broken && slices.ContainsFunc(r.Records, ours) && !slices.ContainsFunc(r.Records, cut) {
 			r.Records = nil
 			r.Steps = append(r.Steps, fmt.Sprintf("Repair the records of %s first: %s.", a.Question, outcome(a)))
 		}
@@ -104,13 +98,17 @@ func (p *Probe) possible(r Remedy) Remedy {
 	return r
 }
 
+// named tells whether the source has an EHLO name that can stand in public DNS.
+func (p *Probe) named() bool {
+	_, special := p.Plan.specialName(p.ehlo())
+	return p.ehlo() != "" && !special
+}
+
 // wanted is the name that the source is to have: its EHLO name, else mail under
 // the first sender domain. "" when nothing suggests itself.
 func (p *Probe) wanted() string {
-	if name := p.ehlo(); name != "" {
-		if _, special := p.Plan.specialName(name); !special {
-			return name
-		}
+	if p.named() {
+		return p.ehlo()
 	}
 	for _, s := range p.Plan.Senders {
 		if dns.IsHostname("mail." + s.Domain) {
@@ -124,14 +122,12 @@ func (p *Probe) wanted() string {
 // answer is that to the PTR question: its last alias owns the record (RFC 2317).
 func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
 	addr, name := p.addr(), p.wanted()
-	zone, servers := p.zone(ctx, a, a.Name)
-	r := Remedy{
-		Title: fmt.Sprintf("Give %s its name", addr),
-		Who:   runs(zone, servers) + ", as a rule the provider of the address",
-		Steps: []string{
-			fmt.Sprintf("nslookup -q=ns %s.", zone),
-			fmt.Sprintf("dig %s ptr +trace", dns.Reverse(addr)),
-		},
+	r := Remedy{Title: fmt.Sprintf("Give %s its name", addr)}
+	p.whose(ctx, &r, a, a.Name)
+	r.Who += ", as a rule the provider of the address"
+	r.Steps = []string{
+		fmt.Sprintf("nslookup -q=ns %s.", r.Zone),
+		fmt.Sprintf("dig %s ptr +trace", dns.Reverse(addr)),
 	}
 	if name == "" {
 		return r
@@ -150,8 +146,12 @@ func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
 
 // pointing has a name point to the source's address. What stands there is
 // replaced, unless all of it are sources of ours. The answer is that to the
-// question for the name's addresses.
-func (p *Probe) pointing(a *dns.Answer) Remedy {
+// question for the name's addresses. An alias that leads the EHLO name elsewhere
+// is taken away: what it leads to may be another machine.
+func (p *Probe) pointing(ctx context.Context, a *dns.Answer) Remedy {
+	if len(a.Chain) > 0 && a.Question == p.ehlo() {
+		return p.unaliasing(ctx, a.Question, a)
+	}
 	addr := p.addr()
 	do, gone := Add, []netip.Addr(nil)
 	for _, other := range addrs(a) {
@@ -176,19 +176,39 @@ func (p *Probe) pointing(a *dns.Answer) Remedy {
 }
 
 // unaliasing puts address records where an alias stands, and an SPF record that
-// was seen through it. The answer is any that went through the alias.
+// was seen through it. The EHLO name gets what the source needs. The answer is any
+// that went through the alias.
 func (p *Probe) unaliasing(ctx context.Context, name string, a *dns.Answer) Remedy {
 	r := Remedy{
 		Title:   fmt.Sprintf("Give %s address records instead of the alias", name),
 		Who:     "whoever runs the zone of " + name,
 		Records: []Record{record(Remove, name, "CNAME", absolute(a.Chain[0]))},
 	}
-	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA, dns.TypeTXT} {
-		for _, rr := range p.aside(ctx, name, t).Records {
-			if t != dns.TypeTXT || isSPF(rr.Text) {
-				r.Records = append(r.Records, record(Add, name, typeName(t), data(rr)))
-			}
+	ours := name == p.ehlo()
+	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
+		all := addrs(p.aside(ctx, name, t))
+		if ours && t == family(p.addr()) && !slices.Contains(all, p.addr()) {
+			all = []netip.Addr{p.addr()}
+			r.Steps = []string{fmt.Sprintf("If what is behind %s needs the name, give this source another: ehlo = \"...\", and the same in its PTR.", a.Chain[0])}
+		}
+		for _, addr := range all {
+			r.Records = append(r.Records, record(Add, name, typeName(t), addr.String()))
 		}
 	}
+	texts := spfTexts(p.aside(ctx, name, dns.TypeTXT))
+	if ours && len(texts) == 0 {
+		texts = []string{spfOfHost}
+	}
+	for _, text := range texts {
+		r.Records = append(r.Records, record(Add, name, "TXT", Quote(text)))
+	}
 	return r
+}
+
+// elsewhere says that a record is to stand where an alias leads.
+func elsewhere(a *dns.Answer) []string {
+	if len(a.Chain) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is an alias, so its record stands at %s. If that is not yours, put records of your own in the alias's place.", a.Question, a.Name)}
 }

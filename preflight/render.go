@@ -19,6 +19,7 @@ type TextOptions struct {
 	ASCII  bool      // no marks beyond ASCII
 	Width  int       // columns; 0 is 80
 	Now    time.Time // zero: the moment of the report
+	Exit   int       // the exit code to tell; 0: that of relay preflight
 }
 
 // WriteText prints the report.
@@ -77,25 +78,40 @@ func (t *text) subjects() {
 		t.head(stand(believed(fs)).Status, "host", "")
 		t.findings(fs, "")
 	}
-	t.group(t.r.Sources, t.source)
+	t.group(t.r.Sources, "sources", t.source)
 	if len(t.r.Senders) > 0 && len(t.r.Sources) > 0 && !t.r.Plan.SmartHostOnly {
 		t.gap()
 	}
 	if !t.r.Plan.SmartHostOnly {
-		t.group(t.r.Senders, t.sender)
+		t.group(t.r.Senders, "sender domains", t.sender)
 	}
 	if len(t.r.SmartHosts) > 0 {
 		t.gap()
 	}
-	t.group(t.r.SmartHosts, t.smartHost)
+	t.group(t.r.SmartHosts, "smart hosts", t.smartHost)
 }
 
-// group prints the worst first: a long list of good ones hides no fault.
-func (t *text) group(vs []Verdict, one func(Verdict)) {
+// fewGood is how many good ones of a kind are named where there are more.
+const fewGood = 3
+
+// group prints the worst first, and of many good ones a few: a long list of them
+// hides no fault.
+func (t *text) group(vs []Verdict, kind string, one func(Verdict)) {
 	vs = slices.Clone(vs)
 	slices.SortStableFunc(vs, func(a, b Verdict) int { return rank(b.Status) - rank(a.Status) })
-	for _, v := range vs {
+	good := len(vs)
+	if i := slices.IndexFunc(vs, func(v Verdict) bool { return v.Status == Pass }); i >= 0 {
+		good = i
+	}
+	more := len(vs) - good - fewGood
+	if more <= 1 || !worse(slices.Concat(t.r.Sources, t.r.Senders, t.r.SmartHosts), Pass) {
+		more = 0
+	}
+	for _, v := range vs[:len(vs)-more] {
 		one(v)
+	}
+	if more > 0 {
+		t.head(Pass, fmt.Sprintf("%d more %s", more, kind), "")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,6 +142,13 @@ var scenes = map[string]func() *scene{
 		}
 		return s
 	},
+	"two-sources": func() *scene {
+		s := sceneOf([]string{"wan4", "wan6"}, "example.net")
+		s.add("PTR-EXISTS", ScopeSource, Mandatory, "wan6", "", Fail, "2001:db8::25 has no name (NXDOMAIN)").Remedy = Remedy{Title: "Give 2001:db8::25 its name"}
+		s.add("EHLO-ADDR", ScopeSource, Mandatory, "wan6", "", Fail, "no AAAA record").Remedy = Remedy{Title: "Point mail.example.net to 2001:db8::25"}
+		s.add("PTR-EXISTS", ScopeSource, Mandatory, "wan4", "", Fail, "192.0.2.25 has no name (NXDOMAIN)").Remedy = ptrRemedy
+		return s
+	},
 	"silence": func() *scene {
 		s := sceneOf([]string{"wan4"}, "example.net")
 		s.add("DNS-REACHABLE", ScopeHost, Mandatory, "", "", Unknown, "none of 10.0.0.2:53, 10.0.0.3:53 answered").Remedy = Remedy{
@@ -222,13 +230,37 @@ func TestReports(t *testing.T) {
 	}
 }
 
+// However many are in order, the first fault stands near the top, and a report
+// printed by another command ends with the code of that one.
+func TestLongReports(t *testing.T) {
+	var sources, domains []string
+	for i := range 15 {
+		sources, domains = append(sources, fmt.Sprintf("wan%d", i)), append(domains, fmt.Sprintf("d%d.example", i))
+	}
+	s := sceneOf(sources, domains...)
+	s.smartHost()
+	s.o.Exit = 78
+	s.add("SMARTHOST-AUTH", ScopeSmartHost, Mandatory, "smtp.isp.example:587", "", Fail, "535 no")
+	var b bytes.Buffer
+	if err := WriteText(&b, s.report(), s.o); err != nil {
+		t.Fatal(err)
+	}
+	shape(t, s, b.String())
+	if n := strings.Count(b.String(), "\n"); n > 30 {
+		t.Errorf("%d lines for one fault:\n%s", n, b.String())
+	}
+	if !strings.Contains(b.String(), " exit 78\n") {
+		t.Errorf("ends with\n%s", b.String()[b.Len()-80:])
+	}
+}
+
 // shape holds what is true of every report.
 func shape(t *testing.T, s *scene, out string) {
 	t.Helper()
 	lines := strings.Split(out, "\n")
 	first := -1
 	for i, l := range lines {
-		if first < 0 && strings.ContainsAny(l, "✗?!") {
+		if first < 0 && strings.ContainsAny(l, "✗?!") || strings.HasPrefix(l, " FAIL ") {
 			first = i
 		}
 		if n := width(l); n > 80 && !strings.Contains(l, " IN ") {
@@ -238,7 +270,7 @@ func shape(t *testing.T, s *scene, out string) {
 			t.Errorf("line %d ends in a space", i+1)
 		}
 	}
-	if first > 12 {
+	if first > 12 || len(s.plan.Sources) > 12 && first < 0 {
 		t.Errorf("%d lines before the first problem", first)
 	}
 	if strings.Contains(out, "\n\n\n") {
@@ -315,6 +347,17 @@ func TestExplain(t *testing.T) {
 		if err := Explain(&b, strings.ToLower(c.ID)); err != nil || !strings.Contains(b.String(), c.ID) {
 			t.Errorf("%s: %v", c.ID, err)
 		}
+		said := strings.Join(strings.Fields(b.String()), " ")
+		for _, want := range []string{c.Ref, sentences[c.ID], remedyForms[c.ID]} {
+			if !strings.Contains(said, want) {
+				t.Errorf("%s is not explained by %q:\n%s", c.ID, want, b.String())
+			}
+		}
+		for line := range strings.Lines(b.String()) {
+			if width(line) > 81 && !strings.Contains(line, " IN ") {
+				t.Errorf("%s: a line of %d columns", c.ID, width(line))
+			}
+		}
 	}
 	for id, near := range map[string]string{"PTR-EXIST": "PTR-EXISTS", "dmarc": "DMARC-PRESENT", "EHLO_FQDN": "EHLO-FQDN"} {
 		if err := Explain(&bytes.Buffer{}, id); err == nil || !strings.Contains(err.Error(), near) {
@@ -340,6 +383,11 @@ func TestRepliesNameChecks(t *testing.T) {
 	for id := range remedyForms {
 		if byID(id) == nil {
 			t.Errorf("a remedy for %s, which is no check", id)
+		}
+	}
+	for id := range sentences {
+		if byID(id) == nil {
+			t.Errorf("a sentence for %s, which is no check", id)
 		}
 	}
 }

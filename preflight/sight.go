@@ -14,8 +14,8 @@ import (
 // first mail comes, and again when mail comes after the answers have expired.
 
 const (
-	maxSights    = 10_000 // sender domains remembered; the one unused for longest is forgotten
-	sightsAtOnce = 8      // looks under way
+	maxSights    = 4_000 // sender domains remembered; the one unused for longest is forgotten
+	sightsAtOnce = 8     // looks under way
 )
 
 type sights struct {
@@ -33,14 +33,12 @@ type sights struct {
 // another in its place.
 type sight struct {
 	key     string
-	plan    *Plan // with this sender alone
 	history History
-	held    []held // what is not simply good
 	next    time.Time
 
-	mu     sync.Mutex
-	base   *judgement // on which merged rests
-	merged *judgement
+	// What is not simply good; that no resolver answered counts as the sender's.
+	senders map[string][]held
+	pairs   map[pair][]held
 }
 
 func newSights(g *Gate) *sights {
@@ -86,16 +84,22 @@ func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) 
 	}
 	now := time.Now()
 	h, hs := observe(before, &p, fs, now, known == nil)
-	n := &sight{key: key, plan: &p, history: History{Entries: map[string]Entry{}}}
+	n := &sight{key: key, history: History{Entries: map[string]Entry{}}, senders: map[string][]held{}, pairs: map[pair][]held{}}
 	var own []held
 	for _, f := range hs {
-		if f.Check.Scope != ScopeSender && f.Check.Scope != ScopePair || f.Severity == Informational {
+		pairs := f.Check.Scope == ScopePair
+		if !pairs && f.Check.Scope != ScopeSender && f.Check != dnsReachable || f.Severity == Informational {
 			continue
 		}
 		own = append(own, f)
 		n.history.Entries[f.key()] = h.Entries[f.key()]
-		if f.Status != Pass && f.Status != Skip || f.Stale || f.Settle.After(now) {
-			n.held = append(n.held, f)
+		switch {
+		case (f.Status == Pass || f.Status == Skip) && !f.Stale && !f.Settle.After(now):
+		case pairs:
+			of := pair{f.Source, f.Sender}
+			n.pairs[of] = append(n.pairs[of], f)
+		default:
+			n.senders[who.Name()] = append(n.senders[who.Name()], f)
 		}
 	}
 	n.next = schedule(n.history, own, p.Policy, now, rand.Float64())
@@ -104,17 +108,9 @@ func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) 
 
 // judge puts what is known of host and sources beside what is known of the sender.
 func (s *sight) judge(base *judgement) *judgement {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.base != base {
-		all := append([]held(nil), base.host...)
-		for _, src := range s.plan.Sources {
-			all = append(all, base.sources[src.Name]...)
-		}
-		s.base, s.merged = base, judge(s.plan, append(all, s.held...), base.at)
-		s.merged.plan, s.merged.policy = base.plan, base.policy
-	}
-	return s.merged
+	j := *base
+	j.senders, j.pairs = s.senders, s.pairs
+	return &j
 }
 
 func (s *sights) get(key string) *sight {

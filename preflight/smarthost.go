@@ -130,7 +130,10 @@ var smartHostTLS = &Check{
 			Title:   "Have the smart host's certificate verified",
 			Who:     "whoever runs " + s.Host + "; with a certificate authority of your own, you",
 			Setting: `ca_file = "/etc/relay/smarthost-ca.pem"`,
-			Steps:   []string{fmt.Sprintf("openssl s_client -connect %s:%d%s", s.Host, s.Port, starttls(s))},
+			Steps: []string{
+				"The setting is for a certificate authority of your own; any other certificate has to be good for the name in `url`.",
+				fmt.Sprintf("openssl s_client -connect %s:%d%s", s.Host, s.Port, starttls(s)),
+			},
 		}, "verified", "%s", found)
 	},
 }

@@ -76,6 +76,7 @@ var specialPrefixes = []SpecialPrefix{
 	{netip.MustParsePrefix("::ffff:0:0/96"), "an IPv4-mapped address (RFC 4291)"},
 	{netip.MustParsePrefix("64:ff9b:1::/48"), "local address translation (RFC 8215)"},
 	{netip.MustParsePrefix("100::/64"), "discard-only (RFC 6666)"},
+	{netip.MustParsePrefix("100:0:0:1::/64"), "a dummy address (RFC 9780)"},
 	{netip.MustParsePrefix("2001::/23"), "protocol assignments (RFC 2928)"},
 	{netip.MustParsePrefix("2001:db8::/32"), "documentation (RFC 3849)"},
 	{netip.MustParsePrefix("2002::/16"), "6to4 (RFC 3056)"},

@@ -12,6 +12,9 @@ import (
 
 var spfHeloChecks = []*Check{spfHeloPresent, spfHeloPass}
 
+// spfOfHost is the record of a name that stands for its own addresses only.
+const spfOfHost = "v=spf1 a -all"
+
 var spfHeloPresent = &Check{
 	ID:       "SPF-HELO-PRESENT",
 	Scope:    ScopeSource,
@@ -29,11 +32,15 @@ var spfHeloPresent = &Check{
 		case !definite(n.Answer):
 			return unknown("one", n.Answer)
 		}
-		return fail(Remedy{
+		r := Remedy{
 			Title:   "Publish an SPF record for " + n.Domain,
-			Who:     "whoever runs the zone of " + n.Answer.Name,
-			Records: []Record{record(Add, n.Answer.Name, "TXT", Quote("v=spf1 a -all"))},
-		}, "one", "%s has no SPF record (%s)", n.Domain, noRecord(n.Answer))
+			Who:     "whoever runs the zone of " + n.Domain,
+			Records: []Record{record(Add, n.Domain, "TXT", Quote(spfOfHost))},
+		}
+		if len(n.Answer.Chain) > 0 {
+			r = p.unaliasing(ctx, n.Domain, n.Answer)
+		}
+		return fail(r, "one", "%s has no SPF record (%s)", n.Domain, noRecord(n.Answer))
 	},
 }
 
@@ -63,7 +70,7 @@ var spfHeloPass = &Check{
 			named = named || t.Name == "a" && !t.Modifier && t.Qualifier == '+' && (t.Domain == "" || strings.EqualFold(t.Domain, ehlo))
 		}
 		if named && definite(a) && !holds(a, addr) && res.Result != spf.PermError {
-			r = p.pointing(a)
+			r = p.pointing(ctx, a)
 		}
 		f := fail(r, "pass", "%s for %s: %s", res.Result, ehlo, reason(res))
 		if res.Result == spf.SoftFail || res.Result == spf.Neutral {
@@ -122,12 +129,12 @@ func reason(r spfResult) string {
 // domain's record: findings that share it show it once.
 func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 	owner := n.Answer.Name
-	r := Remedy{Who: "whoever runs the zone of " + owner}
+	r := Remedy{Who: "whoever runs the zone of " + owner, Steps: elsewhere(n.Answer)}
 	if len(n.Records) == 0 {
 		r.Title = "Publish an SPF record for " + n.Domain
 		s := suggestSPF(nil, p.Plan.egresses(), nil)
 		r.Records = []Record{record(Add, owner, "TXT", Quote(s.Text))}
-		r.Steps = []string{"Add your other senders (mailbox provider, newsletter) before you make it -all."}
+		r.Steps = append(r.Steps, "Add your other senders (mailbox provider, newsletter) before you make it -all.")
 		return r
 	}
 	r.Title = "Correct the SPF record of " + n.Domain
@@ -149,7 +156,7 @@ func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 		return ""
 	})
 	r.Records = []Record{record(Replace, owner, "TXT", Quote(s.Text))}
-	r.Steps = s.Left
+	r.Steps = append(r.Steps, s.Left...)
 	return r
 }
 

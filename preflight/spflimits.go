@@ -19,6 +19,10 @@ var spfLookupCount = &Check{
 	Ref:      "RFC 7208 section 4.6.4",
 	Needs:    []string{"SPF-SINGLE"},
 	Run: func(ctx context.Context, p *Probe) Result {
+		n := p.spfTree(ctx, p.envelope())
+		if n.circular() {
+			return awaits("SPF-TARGETS") // in a circle there is no end to the counting
+		}
 		far := p.evaluate(ctx, spfNobody, p.spfSources()[0].EHLO, p.envelope(), true)
 		most, dynamic, wide := far.Lookups, 0, errors.Is(far.Err, spf.ErrTooManyMXRecords)
 		for _, res := range p.evaluations(ctx, true) {
@@ -30,7 +34,7 @@ var spfLookupCount = &Check{
 			Who:   "whoever runs the zone of " + p.envelope(),
 			Steps: []string{"ip4 and ip6 terms cost nothing: put them first.", "Drop includes of services that no longer send for you."},
 		}
-		for _, b := range p.spfTree(ctx, p.envelope()).Kids {
+		for _, b := range n.Kids {
 			if b.Node != nil {
 				cost := p.evaluate(ctx, spfNobody, "", b.Node.Domain, true).Lookups
 				r.Steps = append(r.Steps, fmt.Sprintf("%s costs %d", b.Term.Text, cost+1))

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,47 +18,80 @@ type suggestion struct {
 // suggestSPF keeps the terms of the records in their order, as a union. unwanted
 // says why a term is to go, "" to keep it.
 func suggestSPF(records []string, addrs []netip.Addr, unwanted func(spfTerm) string) (s suggestion) {
-	var terms, modifiers []string
-	last, hasRedirect := "", false
+	var u merger
 	for _, a := range addrs {
-		terms = append(terms, ipTerm(a))
+		u.terms = append(u.terms, ipTerm(a))
 	}
 	for _, rec := range records {
-		for _, t := range parseSPF(rec) {
-			if t.Fixed != "" {
+		terms := parseSPF(rec)
+		closed := slices.ContainsFunc(terms, func(t spfTerm) bool { return t.Name == "all" && !t.Modifier && t.Fault == "" })
+		for _, t := range terms {
+			meant := t.Fixed != ""
+			if meant {
 				t = parseTerm(t.Fixed)
 			}
 			why := t.Fault
 			if why == "" {
 				why = unwanted(t)
 			}
-			switch {
-			case why != "":
+			if why != "" {
 				s.Left = append(s.Left, fmt.Sprintf("%s is left out: %s", t.Text, why))
-			case t.Name == "all" && !t.Modifier:
-				last = stricter(last, t.Text)
-			case t.Modifier && t.Name == "redirect":
-				if !hasRedirect {
-					modifiers = append(modifiers, t.Text)
-				}
-				hasRedirect = true
-			case t.Modifier:
-				if !slices.Contains(modifiers, t.Text) && !(t.Name == "exp" && hasModifier(modifiers, "exp=")) {
-					modifiers = append(modifiers, t.Text)
-				}
-			case !slices.ContainsFunc(terms, func(other string) bool { return sameTerm(other, t.Text) }):
-				terms = append(terms, t.Text)
+			} else {
+				u.take(t, !closed || meant)
 			}
 		}
 	}
-	if last == "" && !hasRedirect {
-		last = "~all"
-	}
-	if last != "" {
-		terms = append(terms, last)
-	}
-	s.Text = strings.Join(slices.Concat([]string{"v=spf1"}, terms, modifiers), " ")
+	u.close(&s)
 	return s
+}
+
+// merger is a record being put together.
+type merger struct {
+	terms, modifiers []string
+	all              string
+	redirects        []spfTerm // those that are followed
+}
+
+// take adds a term, unless it is there. A redirect that stood beside an `all` of
+// its own record was never followed (RFC 7208 section 6.1): it stays what it is.
+func (u *merger) take(t spfTerm, followed bool) {
+	switch {
+	case t.Name == "all" && !t.Modifier:
+		u.all = stricter(u.all, t.Text)
+	case t.Modifier && t.Name == "redirect" && followed:
+		if !slices.ContainsFunc(u.redirects, func(o spfTerm) bool { return strings.EqualFold(o.Domain, t.Domain) }) {
+			u.redirects = append(u.redirects, t)
+		}
+	case t.Modifier:
+		once := t.Name == "redirect" || t.Name == "exp"
+		if !slices.Contains(u.modifiers, t.Text) && !(once && hasModifier(u.modifiers, t.Name+"=")) {
+			u.modifiers = append(u.modifiers, t.Text)
+		}
+	default:
+		u.add(t.Text)
+	}
+}
+
+func (u *merger) add(term string) {
+	if !slices.ContainsFunc(u.terms, func(other string) bool { return sameTerm(other, term) }) {
+		u.terms = append(u.terms, term)
+	}
+}
+
+// close ends the record. There is room for one redirect, and only where no `all`
+// stands: any other becomes an include, which lets the same senders in.
+func (u *merger) close(s *suggestion) {
+	switch {
+	case u.all == "" && len(u.redirects) == 1:
+		u.modifiers = append(u.modifiers, u.redirects[0].Text)
+	default:
+		for _, r := range u.redirects {
+			u.add("include:" + r.Domain)
+			s.Left = append(s.Left, fmt.Sprintf("%s has become include:%s: beside `all` a redirect is not followed", r.Text, r.Domain))
+		}
+		u.add(cmp.Or(u.all, "~all"))
+	}
+	s.Text = strings.Join(slices.Concat([]string{"v=spf1"}, u.terms, u.modifiers), " ")
 }
 
 func hasModifier(all []string, prefix string) bool {

@@ -38,10 +38,9 @@ func (p *Probe) spfTree(ctx context.Context, domain string) *spfNode {
 func (p *Probe) spfNode(ctx context.Context, domain string, above []string, left *int) *spfNode {
 	*left--
 	n := &spfNode{Domain: domain, Answer: p.ask(ctx, domain, dns.TypeTXT)}
+	n.Records = spfTexts(n.Answer)
 	for _, r := range n.Answer.Records {
-		if isSPF(r.Text) {
-			n.Records = append(n.Records, r.Text)
-		} else if t := strings.ToLower(strings.TrimLeft(r.Text, " \t\"")); strings.HasPrefix(t, "v=spf") || strings.HasPrefix(t, "spf1") {
+		if t := strings.ToLower(strings.TrimLeft(r.Text, " \t\"")); !isSPF(r.Text) && (strings.HasPrefix(t, "v=spf") || strings.HasPrefix(t, "spf1")) {
 			n.Near = append(n.Near, r.Text)
 		}
 	}
@@ -66,6 +65,16 @@ func (p *Probe) spfNode(ctx context.Context, domain string, above []string, left
 		n.Kids = append(n.Kids, b)
 	}
 	return n
+}
+
+// spfTexts are the SPF records of a TXT answer.
+func spfTexts(a *dns.Answer) (all []string) {
+	for _, r := range a.Records {
+		if isSPF(r.Text) {
+			all = append(all, r.Text)
+		}
+	}
+	return all
 }
 
 // leads tells whether a term makes another record part of this one. A redirect
@@ -124,6 +133,11 @@ func (n *spfNode) faults() (all []string, open *dns.Answer) {
 		}
 	}
 	return all, open
+}
+
+// circular tells whether a branch leads back to where it came from.
+func (n *spfNode) circular() bool {
+	return slices.ContainsFunc(n.Kids, func(b spfBranch) bool { return b.Loop || b.Node != nil && b.Node.circular() })
 }
 
 // dead are the branches of this record that can only be cut off.

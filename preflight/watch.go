@@ -100,6 +100,9 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 	h, hs := observe(g.history, &g.plan, fs, now, start)
 	before, after := g.now, judge(&g.plan, hs, now)
 	r := after.report
+	if !start {
+		r.runs()
+	}
 	r.Run, r.Host = runName(began), hostName()
 	r.Took, r.Questions = now.Sub(began), questions
 	r.Next = schedule(h, hs, g.plan.Policy, now, rand.Float64())

@@ -189,7 +189,7 @@ type Filter struct {
 	Domain string
 	From   string
 	State  State
-	Limit  int
+	Limit  int // of messages; 0: all
 }
 
 // Change is what an operator does to what a Filter selects.

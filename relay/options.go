@@ -33,6 +33,6 @@ type Options struct {
 
 // DNS says whom to ask.
 type DNS struct {
-	Servers []netip.AddrPort // resolvers
+	Servers []netip.AddrPort // resolvers; none: those that the system names
 	Port    uint16           // where authoritative servers listen: 53, another only in a private network
 }

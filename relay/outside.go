@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -13,16 +12,18 @@ import (
 	"smtprelay/relay/deliver"
 )
 
-func resolver(o Options) *dns.Client { return dns.NewClient(o.DNS.Servers) }
+func resolver(o Options) *dns.Client {
+	if len(o.DNS.Servers) == 0 {
+		return dns.NewSystemClient()
+	}
+	return dns.NewClient(o.DNS.Servers)
+}
 
 // outside is the preflight's way to the world: the same resolver and the same
 // SMTP client that delivery uses, so that it judges what would happen.
-func outside(o Options) (preflight.Outside, error) {
-	if len(o.DNS.Servers) == 0 {
-		return preflight.Outside{}, fmt.Errorf("dns.servers: no resolver is configured and the system names none")
-	}
+func outside(o Options) preflight.Outside {
 	c := resolver(o)
-	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c)}, nil
+	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c)}
 }
 
 // refusal is nil when the report allows a start.

@@ -59,10 +59,6 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	if notify == nil {
 		notify = func(string) {}
 	}
-	outside, err := outside(o)
-	if err != nil {
-		return nil, err
-	}
 	st, err := openStore(o)
 	if err != nil {
 		return nil, err
@@ -70,22 +66,18 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	memory := preflight.FileMemory(filepath.Join(o.State, "preflight.json"))
 	return &Relay{
 		o: o, notify: notify, log: o.Log, store: st,
-		gate: preflight.NewGate(o.Plan, outside, memory, o.Log),
+		gate: preflight.NewGate(o.Plan, outside(o), memory, o.Log),
 	}, nil
 }
 
 // Preflight judges what stands now, once, without history.
-func Preflight(ctx context.Context, o Options) (*preflight.Report, error) {
-	out, err := outside(o)
-	if err != nil {
-		return nil, err
-	}
+func Preflight(ctx context.Context, o Options) *preflight.Report {
 	at := time.Now()
-	findings, questions := preflight.Run(ctx, &o.Plan, out)
+	findings, questions := preflight.Run(ctx, &o.Plan, outside(o))
 	r := preflight.Judge(&o.Plan, findings, at)
 	r.Took, r.Questions = time.Since(at), questions
 	r.Host, _ = os.Hostname()
-	return r, nil
+	return r
 }
 
 // Run serves until ctx ends, then drains: nothing accepted is lost, whatever

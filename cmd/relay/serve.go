@@ -44,11 +44,11 @@ func refused(w world, err error) error {
 		}
 		return nil
 	}
-	_ = preflight.WriteText(w.stderr, r.Report, preflight.TextOptions{ASCII: !w.utf8})
 	f := &fault{code: exitConfig, err: err, hint: `publish the records above; or set on_fail to "hold", "warn" or, with a [[smarthost]], "smarthost"`}
 	if r.Temporary {
 		f.code, f.hint = exitTemporary, `look at [dns] servers; or set on_unknown to "hold"`
 	}
+	_ = preflight.WriteText(w.stderr, r.Report, preflight.TextOptions{ASCII: !w.utf8, Exit: f.code})
 	return f
 }
 

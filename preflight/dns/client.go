@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,7 @@ const (
 // Client asks recursive resolvers (Query) and single servers (Ask). It keeps no
 // cache: the resolvers have one. It is safe for use by many goroutines.
 type Client struct {
-	servers []netip.AddrPort
+	servers func() []netip.AddrPort
 	good    atomic.Uint32 // index of the server that gave the last definite answer
 }
 
@@ -32,7 +33,7 @@ type Client struct {
 // AD bit is believed only from loopback: on any other way it can be set by whoever
 // stands between (RFC 6840 section 5.8, RFC 3655 section 3).
 func NewClient(servers []netip.AddrPort) *Client {
-	return &Client{servers: servers}
+	return &Client{servers: func() []netip.AddrPort { return servers }}
 }
 
 // Query asks the resolvers in turn until one gives a definite answer, and follows
@@ -69,12 +70,12 @@ func (c *Client) Ask(ctx context.Context, server netip.AddrPort, name string, t 
 // inTurn are the servers, the one that was good last first: a dead first one
 // then costs its timeout once and not with each question.
 func (c *Client) inTurn() []netip.AddrPort {
-	if len(c.servers) == 0 {
+	servers := c.servers()
+	if len(servers) == 0 {
 		return nil
 	}
-	i := int(c.good.Load()) % len(c.servers)
-	turn := make([]netip.AddrPort, 0, len(c.servers))
-	return append(append(turn, c.servers[i:]...), c.servers[:i]...)
+	i := int(c.good.Load()) % len(servers)
+	return slices.Concat(servers[i:], servers[:i])
 }
 
 // step asks for the name that the answer has come to. It returns the answer one
@@ -101,7 +102,7 @@ func (c *Client) step(ctx context.Context, a Answer, servers []netip.AddrPort, r
 }
 
 func (c *Client) remember(server netip.AddrPort) {
-	for i, s := range c.servers {
+	for i, s := range c.servers() {
 		if s == server {
 			c.good.Store(uint32(i))
 		}

@@ -236,6 +236,18 @@ func TestTruncationGoesToTCP(t *testing.T) {
 	}
 }
 
+// Half an answer is none, and over TCP there is no other half to fetch.
+func TestTruncatedOverTCP(t *testing.T) {
+	e := startEvil(t, func(q *mdns.Msg, tcp bool) [][]byte {
+		m := reply(q, 0, "a.test. 60 A 192.0.2.1")
+		m.Truncated = true
+		return [][]byte{pack(m)}
+	})
+	if a, err := client(e.addr).Query(t.Context(), "a.test", dns.TypeA); !errors.Is(err, dns.ErrTemporary) || len(a.Records) > 0 {
+		t.Errorf("%+v %v", a, err)
+	}
+}
+
 func TestMangledPackets(t *testing.T) {
 	mangled := func(q *mdns.Msg, tcp bool) []byte {
 		b := pack(reply(q, 0, "a.test. A 192.0.2.1"))

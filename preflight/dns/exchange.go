@@ -17,12 +17,18 @@ import (
 // errPacket: it is the answer to our question, and it cannot be read.
 var errPacket = errors.New("the answer cannot be parsed")
 
+// errHalf: there is more to the answer than a server can send.
+var errHalf = errors.New("the answer is cut short even over TCP")
+
 // exchange puts a question to one server. An answer that is cut short, or mangled
 // on the way, is fetched again over TCP.
 func exchange(ctx context.Context, server netip.AddrPort, q *dns.Msg) (m *dns.Msg, tcp bool, err error) {
 	m, err = over(ctx, "udp", server, q, udpTry)
 	if errors.Is(err, errPacket) || err == nil && m.Truncated {
 		m, err = over(ctx, "tcp", server, q, tcpTry)
+		if err == nil && m.Truncated {
+			err = errHalf
+		}
 		return m, true, err
 	}
 	return m, false, err

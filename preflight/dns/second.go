@@ -22,7 +22,7 @@ type said struct {
 // AskAuthority asks every authoritative server of a name's zone, past all caches. The
 // answer is Present when all servers that answer give equal data; a definite denial by
 // one of them prevails, for a receiver may meet that one. When they differ otherwise,
-// or none answers, it is ErrTemporary. An alias is followed into the zone it leads to. Port 0 is 53.
+// or none answers, it is ErrTemporary; Server is "" in the second case only. An alias is followed into the zone it leads to. Port 0 is 53.
 func AskAuthority(ctx context.Context, r Resolver, a Asker, port uint16, name string, t Type) (*Answer, error) {
 	whole, open := blank(name, t)
 	for open {
@@ -35,7 +35,7 @@ func AskAuthority(ctx context.Context, r Resolver, a Asker, port uint16, name st
 func authorityStep(ctx context.Context, r Resolver, a Asker, port uint16, whole Answer) (Answer, bool) {
 	z, err := ownZone(ctx, r, whole.Name)
 	if err != nil {
-		whole.Outcome, whole.Detail = Temp, "find the zone: "+err.Error()
+		whole.Outcome, whole.Server, whole.Detail = Temp, "", "find the zone: "+err.Error()
 		return whole, false
 	}
 	one := agree(z, askAll(ctx, a, z, port, whole.Name, whole.Type))
@@ -121,7 +121,7 @@ func agree(z Zone, heard []said) Answer {
 	first := *spoke[0].Answer
 	for _, h := range spoke[1:] {
 		if h.Outcome != first.Outcome || !slices.Equal(h.Chain, first.Chain) || !slices.Equal(content(h.Records), content(first.Records)) {
-			return Answer{Outcome: Temp, Detail: fmt.Sprintf("%s and %s differ", spoke[0].host, h.host)}
+			return Answer{Outcome: Temp, Server: first.Server, Detail: fmt.Sprintf("%s and %s differ", spoke[0].host, h.host)}
 		}
 		first.TTL = min(first.TTL, h.TTL)
 	}

@@ -9,18 +9,48 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
+	"time"
 )
 
 const (
 	resolvConf = "/etc/resolv.conf"
+	rereadConf = 5 * time.Second
 	maxServers = 3 // as resolv.conf(5): more could not all be asked in time
 )
+
+// NewSystemClient asks the resolvers that the system names, of this moment: a machine
+// that starts without a network names others once it has one.
+func NewSystemClient() *Client {
+	return &Client{servers: follow(resolvConf, rereadConf)}
+}
+
+// follow reads the file again every so often. While it cannot be read what it said
+// last stands.
+func follow(path string, every time.Duration) func() []netip.AddrPort {
+	var mu sync.Mutex
+	var servers []netip.AddrPort
+	var read time.Time
+	return func() []netip.AddrPort {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); read.IsZero() || now.Sub(read) >= every {
+			read = now
+			if s, err := serversOf(path); err == nil {
+				servers = s
+			}
+		}
+		return servers
+	}
+}
 
 // SystemServers are the resolvers that the system names in /etc/resolv.conf, three
 // at most. As for the C library, a file that is missing or names none means
 // the one on this host. A line that cannot be read is an error with its number.
-func SystemServers() ([]netip.AddrPort, error) {
-	f, err := os.Open(resolvConf)
+func SystemServers() ([]netip.AddrPort, error) { return serversOf(resolvConf) }
+
+func serversOf(path string) ([]netip.AddrPort, error) {
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return readServers(strings.NewReader(""))
 	}
@@ -30,7 +60,7 @@ func SystemServers() ([]netip.AddrPort, error) {
 	defer f.Close()
 	servers, err := readServers(f)
 	if err != nil {
-		return nil, fmt.Errorf("find resolvers: %s %w", resolvConf, err)
+		return nil, fmt.Errorf("find resolvers: %s %w", path, err)
 	}
 	return servers, nil
 }

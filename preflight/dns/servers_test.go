@@ -2,6 +2,8 @@ package dns
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,6 +25,28 @@ func TestReadServers(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+// A machine whose network comes up later is asked anew, and a file that is being
+// written is no reason to forget what it said.
+func TestFollowServers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	servers := follow(path, 0)
+	for _, c := range []struct{ text, want string }{
+		{"", "[127.0.0.1:53]"},
+		{"nameserver 192.0.2.1", "[192.0.2.1:53]"},
+		{"nameserver", "[192.0.2.1:53]"},
+		{"nameserver 192.0.2.2", "[192.0.2.2:53]"},
+	} {
+		if c.text != "" {
+			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := fmt.Sprint(servers()); got != c.want {
+			t.Errorf("%q: %s, want %s", c.text, got, c.want)
 		}
 	}
 }

@@ -14,10 +14,13 @@ import (
 // directory is synced in between.
 //
 // And doom hears of a failure that Pebble answers with a panic that nothing can
-// recover, so that the log says why before the process ends.
+// recover, so that the log says why before the process ends. While Pebble is
+// being opened that is every failure: it would take down what its own work in
+// the background still uses.
 type beneath struct {
 	vfs.FS
-	doom func(error)
+	doom   func(error)
+	opened func() bool
 }
 
 func (b beneath) Unwrap() vfs.FS { return b.FS }
@@ -39,7 +42,17 @@ func (b beneath) Remove(name string) error {
 	if err := b.settle(name); err != nil {
 		return err
 	}
-	return b.FS.Remove(name)
+	return b.heard(b.FS.Remove(name))
+}
+
+func (b beneath) Rename(old, name string) error { return b.heard(b.FS.Rename(old, name)) }
+
+// heard dooms for a failure while Pebble is being opened.
+func (b beneath) heard(err error) error {
+	if err != nil && !b.opened() {
+		b.doom(err)
+	}
+	return err
 }
 
 func (b beneath) OpenDir(name string) (vfs.File, error) {
@@ -61,10 +74,11 @@ func (b beneath) settle(name string) error {
 	return syncDir(b, b.PathDir(name))
 }
 
-// vital wraps a file that must not fail: the log, or a marker.
+// vital wraps a file that must not fail: the log, a marker, and whatever is
+// made while Pebble is being opened.
 func (b beneath) vital(name string, f vfs.File, err error) (vfs.File, error) {
 	switch {
-	case !b.isMarker(name) && !strings.HasSuffix(name, ".log"):
+	case b.opened() && !b.isMarker(name) && !strings.HasSuffix(name, ".log"):
 		return f, err
 	case err != nil:
 		b.doom(err)

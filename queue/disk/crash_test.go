@@ -296,12 +296,12 @@ func TestErrorAtEveryWrite(t *testing.T) {
 
 // errorAt lets operation k fail, and those after it too unless once. It says
 // whether there was an operation k.
-func errorAt(t *testing.T, k int, once bool) (hit bool) {
+func errorAt(t *testing.T, k int, once bool) bool {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
 	var mu sync.Mutex
 	var where string
-	n := 0
+	n, hit := 0, false
 	died := make(chan struct{})
 	var end sync.Once
 	c := &client{l: newLedger(), fatal: func(error) {
@@ -335,7 +335,7 @@ func errorAt(t *testing.T, k int, once bool) (hit bool) {
 			_, err := c.s.Create(ctx)
 			_, cerr := c.s.Claim(ctx, 1, time.Hour)
 			if err == nil || cerr == nil {
-				t.Errorf("%s: unhealthy, but it takes mail (%v) or hands it out (%v)", where, err, cerr)
+				t.Errorf("operation %d: unhealthy, but it takes mail (%v) or hands it out (%v)", k, err, cerr)
 			}
 			return true
 		})
@@ -344,22 +344,24 @@ func errorAt(t *testing.T, k int, once bool) (hit bool) {
 	case <-done:
 	case <-died:
 		if _, err := c.s.Create(ctx); !errors.Is(err, queue.ErrUnhealthy) {
-			t.Errorf("%s: the process ends, but Create says %v", where, err)
+			t.Errorf("operation %d: the process ends, but Create says %v", k, err)
 		}
 		if _, err := c.s.Claim(ctx, 1, time.Hour); !errors.Is(err, queue.ErrUnhealthy) {
-			t.Errorf("%s: the process ends, but Claim says %v", where, err)
+			t.Errorf("operation %d: the process ends, but Claim says %v", k, err)
 		}
 	case <-time.After(20 * time.Second):
-		t.Fatalf("%s: hangs", where)
+		t.Fatalf("operation %d: hangs", k)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	mu.Lock() // what Pebble still does in the background waits
+	defer mu.Unlock()
 	if len(c.errs) > 0 && c.s != nil && c.s.health() == nil && !strings.Contains(c.errs[0].Error(), "open queue") {
 		t.Errorf("%s: somebody was told %v, but the store is healthy", where, c.errs[0])
 	}
 	for _, kept := range []int{0, 100} {
 		left := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(1, 2))})
-		for _, w := range c.l.check(left) {
+		for _, w := range c.l.copy().check(left) {
 			t.Errorf("%s, %d %% kept: %s", where, kept, w)
 		}
 	}

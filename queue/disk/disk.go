@@ -82,7 +82,7 @@ func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 	s := &Store{o: o, log: o.Log, fs: private{fs}, dir: dir, index: newIndex(), stop: make(chan struct{}), ill: make(chan struct{})}
 	if err := s.until(s.open); err != nil {
 		if s.health() == nil && s.db != nil {
-			_ = s.db.Close()
+			_ = s.until(s.db.Close)
 		}
 		if s.only != nil {
 			_ = s.only.Close()
@@ -102,6 +102,9 @@ func (s *Store) open() error {
 		return err
 	}
 	if err := s.checkManifest(); err != nil {
+		return err
+	}
+	if err := s.checkFiles(); err != nil {
 		return err
 	}
 	if err := s.openPebble(); err != nil {
@@ -152,22 +155,39 @@ func (s *Store) lockDir() error {
 	return fmt.Errorf("another relay is using it: %w", err)
 }
 
+// openPebble opens Pebble, a new one twice: its first log is in an old form that
+// does not say how far it was synced, which checkFiles must know.
 func (s *Store) openPebble() error {
+	desc, err := pebble.Peek(s.path("db"), s.fs)
+	if err != nil {
+		return err
+	}
+	if !desc.Exists {
+		db, err := s.pebble()
+		if err != nil {
+			return err
+		}
+		if err := db.Close(); err != nil {
+			return err
+		}
+	}
+	if s.db, err = s.pebble(); err != nil {
+		return fmt.Errorf("%w (%s with %s and %s is left as it is)", err, s.path("db"), desc.ManifestFilename, desc.OptionsFilename)
+	}
+	return nil
+}
+
+func (s *Store) pebble() (*pebble.DB, error) {
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
-	db, err := pebble.Open(s.path("db"), &pebble.Options{
-		FS:                 beneath{s.fs, s.doom},
+	return pebble.Open(s.path("db"), &pebble.Options{
+		FS:                 beneath{s.fs, s.doom, s.opened.Load},
 		Cache:              cache,
 		MemTableSize:       32 << 20, // grows to this from 256 KiB
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             pebbleLog{s},
 		EventListener:      s.events(),
 	})
-	if err != nil {
-		return fmt.Errorf("%w (its files are left as they are)", err)
-	}
-	s.db = db
-	return nil
 }
 
 // Close ends all waiting and gives the directory free. Bodies being read stay

@@ -33,7 +33,11 @@ func seal(payload []byte) []byte {
 	b := make([]byte, recordHead, recordHead+len(payload))
 	b[4] = recordVersion
 	binary.BigEndian.PutUint32(b[5:], uint32(len(payload)))
-	b = append(b, payload...)
+	return checksum(append(b, payload...))
+}
+
+// checksum puts the CRC of a record in its place.
+func checksum(b []byte) []byte {
 	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
 	return b
 }

@@ -17,7 +17,9 @@ import (
 )
 
 const (
-	maxFailures = 3 // of AUTH on one connection
+	maxFailures = 3  // of AUTH on one connection
+	maxTries    = 40 // that failed, from one address
+	forgiven    = 10 * time.Minute
 	remembered  = 10 * time.Minute
 	maxMemory   = 4096 // successes remembered at once
 )
@@ -31,10 +33,16 @@ type authority struct {
 	places chan struct{}
 	pause  func(failures int) time.Duration // before a refusal is told
 
-	key  [32]byte // of this process: what is remembered is of no use to others
-	mu   sync.Mutex
-	good map[[sha256.Size]byte]time.Time
+	key   [32]byte // of this process: what is remembered is of no use to others
+	mu    sync.Mutex
+	good  map[[sha256.Size]byte]time.Time
+	tried map[string]int // checks under way or in vain by origin,
+	since time.Time      // counted from then on
 }
+
+// errTries: an address has guessed too often. An account is never locked, that
+// would be a way to lock its user out.
+var errTries = refuse(454, "4.7.0", "too many failed logins from your address, try again in ten minutes")
 
 func newAuthority(us *Users, log *slog.Logger) *authority {
 	a := &authority{
@@ -47,13 +55,16 @@ func newAuthority(us *Users, log *slog.Logger) *authority {
 	return a
 }
 
-// check returns the user, or nil when name or password are wrong. An unknown
-// name costs the same time as a wrong password.
-func (a *authority) check(ctx context.Context, name, password string) (*user, error) {
+// check returns the user, or nil when name or password are wrong. Every name
+// costs as many verifiers as the user has who has most: time tells nothing.
+func (a *authority) check(ctx context.Context, origin, name, password string) (*user, error) {
 	u := a.users.find(name)
 	digest := a.digest(name, password)
 	if u != nil && a.remembers(digest) {
 		return u, nil
+	}
+	if !a.charge(origin, 1) {
+		return nil, errTries
 	}
 	select {
 	case a.places <- struct{}{}:
@@ -61,19 +72,35 @@ func (a *authority) check(ctx context.Context, name, password string) (*user, er
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	against := a.users.decoy()
-	if u != nil {
-		against = u.verifiers
-	}
 	fits := false
-	for _, v := range against {
-		fits = v.fits(password) || fits
+	for i := range a.users.most {
+		if u != nil && i < len(u.verifiers) {
+			fits = u.verifiers[i].fits(password) || fits
+		} else {
+			a.users.decoy.fits(password)
+		}
 	}
-	if u == nil || !fits {
+	if !fits {
 		return nil, nil
 	}
+	a.charge(origin, -1)
 	a.remember(digest)
 	return u, nil
+}
+
+// charge counts tries of an origin, and says whether there may be so many. ""
+// has no limit.
+func (a *authority) charge(origin string, n int) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now := time.Now(); now.Sub(a.since) > forgiven {
+		a.tried, a.since = map[string]int{}, now
+	}
+	if origin == "" || a.tried[origin]+n > maxTries {
+		return origin == ""
+	}
+	a.tried[origin] = max(0, a.tried[origin]+n)
+	return true
 }
 
 // digest separates name and password by an octet that SASL lets stand in neither.
@@ -180,8 +207,16 @@ func (l *login) Next(response []byte) ([]byte, bool, error) {
 func (s *session) logIn(name, password string) error {
 	ctx, cancel := context.WithTimeout(s.srv.ctx, 30*time.Second)
 	defer cancel()
-	u, err := s.srv.auth.check(ctx, name, password)
+	origin := ""
+	if s.who == "" {
+		origin = originOf(s.ip)
+	}
+	u, err := s.srv.auth.check(ctx, origin, name, password)
 	switch {
+	case errors.Is(err, errTries):
+		s.denied(name, "too many failures from this address")
+		s.d.hangUp()
+		return s.reply(err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return s.reply(refuse(454, "4.7.0", "too many logins at once, try again later"))
 	case err != nil:

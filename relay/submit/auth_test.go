@@ -154,38 +154,78 @@ func TestFailuresArePunished(t *testing.T) {
 	}
 }
 
-// An unknown user costs what a known one does, and a success is remembered.
-func TestCheckTakesTheSameTime(t *testing.T) {
-	us, err := ParseUsers("users", strings.NewReader("alice "+newVerifier("secret").String()+"\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := newAuthority(us, nil)
-	took := func(name, password string) time.Duration {
-		var ds []time.Duration
-		for range 7 {
-			began := time.Now()
-			a.check(t.Context(), name, password)
-			ds = append(ds, time.Since(began))
+// Who guesses on and on, by however many connections, is heard no more for a
+// while; who has just logged in from there is not concerned, nor is anybody else.
+func TestGuessesFromOneAddress(t *testing.T) {
+	h, _, dial := members(t, "alice "+cheap("a")+"\nbob "+cheap("b"))
+	dial().do("AUTH PLAIN "+b64("\x00alice\x00a"), "235")
+	for left := maxTries; left > 0; {
+		c := dial()
+		for range min(left, maxFailures) {
+			c.do("AUTH PLAIN "+b64("\x00bob\x00wrong"), "535")
+			left--
 		}
-		slices.Sort(ds)
-		return ds[0] // the one least disturbed
 	}
-	known, unknown := took("alice", "wrong"), took("nobody", "wrong")
-	if r := float64(known) / float64(unknown); r < 0.5 || r > 2 {
-		t.Errorf("known %v, unknown %v", known, unknown)
+	c := dial()
+	c.do("AUTH PLAIN "+b64("\x00bob\x00b"), "454 4.7.0 too many failed logins from your address")
+	c.ended()
+	dial().do("AUTH PLAIN "+b64("\x00alice\x00a"), "235")
+	h.auth.mu.Lock()
+	h.auth.since = h.auth.since.Add(-forgiven - time.Second)
+	h.auth.mu.Unlock()
+	dial().do("AUTH PLAIN "+b64("\x00bob\x00b"), "235")
+	for range maxTries + 1 {
+		if u, err := h.auth.check(t.Context(), "192.0.2.1", "bob", "b"); u == nil || err != nil {
+			t.Fatal(u, err)
+		}
 	}
-	if u, err := a.check(t.Context(), "alice", "secret"); u == nil || err != nil {
-		t.Fatal(u, err)
+	if !strings.Contains(h.log.String(), `user=bob reason="too many failures from this address"`) {
+		t.Error("not logged")
 	}
-	if again := took("alice", "secret"); again > known/4 {
-		t.Errorf("again %v, at first %v", again, known)
+}
+
+// tally is a verifier that counts how often it is asked.
+type tally struct {
+	password string
+	asked    *int
+}
+
+func (v tally) fits(password string) bool {
+	*v.asked++
+	return password == v.password
+}
+
+// An unknown user costs what a known one does, whoever has how many verifiers,
+// and a success is remembered.
+func TestCheckCostsTheSame(t *testing.T) {
+	asked := 0
+	of := func(passwords ...string) *user {
+		u := &user{name: passwords[0]}
+		for _, p := range passwords {
+			u.verifiers = append(u.verifiers, tally{p, &asked})
+		}
+		return u
 	}
-	if u, _ := a.check(t.Context(), "alice", "secret2"); u != nil {
-		t.Error("another password is good")
+	us := &Users{byName: map[string]*user{"alice": of("old", "secret"), "bob": of("decoy")}, most: 2, decoy: tally{"decoy", &asked}}
+	a := newAuthority(us, nil)
+	for _, x := range []struct {
+		name, password string
+		good           bool
+		cost           int
+	}{
+		{"alice", "wrong", false, 2}, {"bob", "wrong", false, 2}, {"nobody", "wrong", false, 2}, {"nobody", "decoy", false, 2}, {"alice", "decoy", false, 2},
+		{"alice", "old", true, 2}, {"alice", "secret", true, 2}, {"alice", "secret", true, 0}, {"alice", "secret2", false, 2}, {"alic", "e\x00secret", false, 2},
+		{"bob", "decoy", true, 2}, {"bob", "decoy", true, 0},
+	} {
+		asked = 0
+		u, err := a.check(t.Context(), "", x.name, x.password)
+		if (u != nil) != x.good || err != nil || asked != x.cost {
+			t.Errorf("%s %s: %v, %v, cost %d; want %v, %d", x.name, x.password, u, err, asked, x.good, x.cost)
+		}
 	}
-	if u, _ := a.check(t.Context(), "alic", "e\x00secret"); u != nil {
-		t.Error("another split is good")
+	us, err := ParseUsers("users", strings.NewReader("a "+cheap("x")+"\nb "+cheap("x")+" "+cheap("y")+"\nc "+cheap("x")+"\n"))
+	if err != nil || us.most != 2 || us.decoy == nil {
+		t.Errorf("%+v, %v", us, err)
 	}
 }
 

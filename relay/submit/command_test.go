@@ -232,7 +232,7 @@ func TestHostileHello(t *testing.T) {
 }
 
 func TestCommandLimits(t *testing.T) {
-	h := start(t, trusting())
+	h := start(t, world{})
 	c := h.dial(t)
 	c.send("NOOP " + strings.Repeat("x", 5000) + "\r\nNOOP\r\n")
 	c.want("500 5.5.2 command line too long")
@@ -246,15 +246,6 @@ func TestCommandLimits(t *testing.T) {
 	}
 	c.do("NOOP", "421 4.7.0")
 	c.ended()
-
-	c = h.dial(t) // honest work has no such limit
-	c.do("EHLO c", "250")
-	for range 60 {
-		c.envelope()
-		c.do("DATA", "354")
-		c.send(head + ".\r\n")
-		c.want("250")
-	}
 }
 
 func TestRecipientLimit(t *testing.T) {
@@ -287,6 +278,8 @@ func TestSenderPolicy(t *testing.T) {
 		"a@example.com": "250", "A <a@EXAMPLE.org>, b@example.com": "250", "a@other.example": "550 5.7.1",
 		"a@example.com, b@other.example": "550 5.7.1", "=?utf-8?q?a=40example.com?= <a@other.example>": "550 5.7.1",
 		"friends: a@example.com, b@other.example;": "550 5.7.1", "a@example.com\r\nFrom: b@other.example": "554 5.6.0",
+		"a@example.com\r\nSender: b@other.example": "550 5.7.1 Sender: this relay does not send for", "a@example.com\r\nSender: b@example.org": "250",
+		"a@example.com\r\nResent-Sender: b@example.org\r\nResent-From: b@other.example": "550 5.7.1 Resent-From", "a@example.com\r\nSender: b": "554 5.6.0",
 	} {
 		c.do("MAIL FROM:<>", "250")
 		c.do("RCPT TO:<b@example.net>", "250")
@@ -319,7 +312,7 @@ func TestBareLFIsMended(t *testing.T) {
 
 func TestIdleConnectionEnds(t *testing.T) {
 	w := trusting()
-	w.Idle = 200 * time.Millisecond
+	w.Idle = time.Second
 	h := start(t, w)
 	c := h.dial(t)
 	c.do("EHLO c", "250")

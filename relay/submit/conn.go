@@ -11,7 +11,7 @@ import (
 // limits of one connection.
 type limits struct {
 	idle     time.Duration // for one command line, and between two octets of a body
-	session  time.Duration // for the connection's whole life
+	session  time.Duration // for the connection's life; a transaction under way has as long again
 	write    time.Duration // for one write
 	shake    time.Duration // for a TLS handshake
 	rate     int64         // octets a second a body must come at,
@@ -82,6 +82,9 @@ func (c *conn) arm() error {
 // deadline is the earliest of all that apply.
 func (c *conn) deadline(now time.Time) time.Time {
 	d := c.born.Add(c.limits.session)
+	if c.busy {
+		d = d.Add(c.limits.session)
+	}
 	switch {
 	case c.paced:
 		d = earlier(d, now.Add(c.limits.idle))
@@ -152,22 +155,30 @@ func (c *conn) Close() error {
 	return err
 }
 
-// trust lifts the cap on what a stranger may send.
+// trust lifts the caps on what a stranger may send.
 func (c *conn) trust() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known = true
 }
 
+func (c *conn) trusted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known
+}
+
 // awaitCommand says that a command line is read next. It is false when there
-// is to be none: the server drains and no transaction is open.
+// is to be none: no transaction is open, and the server drains or the
+// connection has lived its time.
 func (c *conn) awaitCommand() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.draining && !c.busy {
+	now := time.Now()
+	if !c.busy && (c.draining || now.Sub(c.born) >= c.limits.session) {
 		return false
 	}
-	c.paced, c.waiting, c.until = false, true, time.Now().Add(c.limits.idle)
+	c.paced, c.waiting, c.until = false, true, now.Add(c.limits.idle)
 	return true
 }
 

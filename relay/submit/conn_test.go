@@ -68,6 +68,36 @@ func TestBodyMustKeepItsRate(t *testing.T) {
 	}
 }
 
+// A connection that is always busy ends between two transactions, and one that
+// takes for ever in the midst of one.
+func TestSessionEnds(t *testing.T) {
+	pair(t, func(c *conn, peer net.Conn) {
+		go drip(peer, 70000, 30*time.Second)
+		c.trust()
+		c.transaction(true)
+		began := time.Now()
+		for time.Since(began) < 90*time.Minute {
+			if !c.awaitCommand() {
+				t.Errorf("cut within a transaction after %v", time.Since(began))
+				return
+			}
+			if _, err := c.Read(make([]byte, 70000)); err != nil {
+				t.Errorf("%v after %v", err, time.Since(began))
+				return
+			}
+			c.gotCommand()
+		}
+		c.awaitBody()
+		if _, err := io.Copy(io.Discard, c); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != 2*time.Hour {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		c.transaction(false)
+		if c.awaitCommand() {
+			t.Error("another command")
+		}
+	})
+}
+
 func TestSilentBody(t *testing.T) {
 	pair(t, func(c *conn, peer net.Conn) {
 		began := time.Now()

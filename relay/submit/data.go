@@ -47,13 +47,10 @@ func (s *session) Data(r io.Reader) error {
 			if !errors.Is(b.err, smtp.ErrDataReset) { // RSET between two chunks breaks nothing
 				s.d.hangUp()
 			}
+			s.srv.log.Info("message broke off", "remote", s.remote, "from", t.envelope.From, "user", s.who, "took", time.Since(began), "reason", b.err.Error())
 			err = errDropped
 		}
-		var no *refusal
-		if errors.As(err, &no) {
-			s.srv.log.Info("message refused", "remote", s.remote, "from", t.envelope.From, "user", s.who, "code", no.code, "status", no.status, "reason", no.text)
-		}
-		return s.reply(err)
+		return s.refused(t, listed(t.recipients), err)
 	}
 	t.hold.keep()
 	s.d.spent.Store(0)
@@ -85,10 +82,11 @@ func (s *session) take(t *transaction, r io.Reader) (*message, queue.ID, error) 
 	if err != nil {
 		return nil, "", err
 	}
-	m := &message{t: t, header: h.without("bcc", "resent-bcc")}
+	m := &message{t: t}
 	if m.authors, err = h.vet(s.srv.o.Hops); err != nil {
 		return nil, "", err
 	}
+	m.header = h.without("bcc", "resent-bcc")
 	if err := s.mayAuthor(m); err != nil {
 		return nil, "", err
 	}
@@ -119,6 +117,9 @@ func (s *session) mayAuthor(m *message) error {
 		if err := s.maySendAs(d, "From"); err != nil {
 			return err
 		}
+	}
+	if err := s.maySpeak(m.header); err != nil {
+		return err
 	}
 	return s.judge(preflight.Mail{Envelope: m.t.from.domain, Author: m.authors[0]})
 }

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -15,7 +17,7 @@ import (
 const (
 	maxLine     = 4096  // octets of a command line, CRLF included
 	maxPending  = 16384 // octets of replies that wait to be sent
-	maxCommands = 100   // in a row that bring no mail forward
+	maxCommands = 100   // of a stranger, in a row, that bring no mail forward
 )
 
 // dialogue stands between go-smtp and the connection and shows it one command
@@ -97,7 +99,7 @@ func (d *dialogue) Read(p []byte) (int, error) {
 func (d *dialogue) next() error {
 	for {
 		if !d.raw.awaitCommand() {
-			return d.farewell("421 4.3.2 %s is shutting down, try again later", d.server.o.Hostname)
+			return d.dismiss()
 		}
 		if b, _ := d.in.Peek(d.in.Buffered()); bytes.IndexByte(b, '\n') < 0 {
 			if err := d.flush(); err != nil {
@@ -110,7 +112,7 @@ func (d *dialogue) next() error {
 		case err == bufio.ErrBufferFull:
 			return d.farewell("500 5.5.2 command line too long: at most %d octets", maxLine)
 		case err != nil && d.raw.drains():
-			return d.farewell("421 4.3.2 %s is shutting down, try again later", d.server.o.Hostname)
+			return d.dismiss()
 		case err != nil:
 			return err
 		}
@@ -129,7 +131,7 @@ func (d *dialogue) vet(line string) (bool, error) {
 		d.auth = false
 		return true, nil
 	}
-	if d.spent.Add(1) > maxCommands {
+	if d.spent.Add(1) > maxCommands && !d.raw.trusted() {
 		return false, d.farewell("421 4.7.0 too many commands without a message")
 	}
 	if strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r == 0x7f }) {
@@ -151,10 +153,23 @@ func (d *dialogue) vet(line string) (bool, error) {
 		return false, d.farewell("421 4.5.0 the chunks sent are given up, please connect again")
 	case verb == "EHLO" || verb == "HELO":
 		d.helo = verb == "HELO"
+	case verb == "MAIL" && huge(arg):
+		d.say("552 5.3.4 message too large: at most %d octets", d.server.o.Size)
+		d.rest = nil
+		return false, nil
 	case verb == "BDAT":
 		return d.vetChunk(strings.Fields(arg))
 	}
 	return true, nil
+}
+
+// huge says whether a SIZE is declared that go-smtp takes for no number.
+func huge(arg string) bool {
+	return slices.ContainsFunc(strings.Fields(arg), func(f string) bool {
+		size, ok := cutPrefixFold(f, "SIZE=")
+		_, err := strconv.ParseUint(size, 10, 32)
+		return ok && errors.Is(err, strconv.ErrRange)
+	})
 }
 
 // vetChunk ends the session where go-smtp would refuse a BDAT command and then
@@ -285,6 +300,14 @@ func (d *dialogue) flush() error {
 	return err
 }
 
+// dismiss ends a session that nothing is wrong with.
+func (d *dialogue) dismiss() error {
+	if d.raw.drains() {
+		return d.farewell("421 4.3.2 %s is shutting down, try again later", d.server.o.Hostname)
+	}
+	return d.farewell("421 4.4.2 %s ends connections after %v, please connect again", d.server.o.Hostname, d.raw.limits.session)
+}
+
 // farewell says a last word and ends the session. go-smtp adds nothing to
 // net.ErrClosed.
 func (d *dialogue) farewell(format string, args ...any) error {
@@ -297,11 +320,14 @@ func (d *dialogue) farewell(format string, args ...any) error {
 // hangUp ends the session before its next command; what was said is still sent.
 func (d *dialogue) hangUp() { d.hung.Store(true) }
 
-// Close sends what is pending and closes, unless TLS has taken over.
+// Close sends what is pending and closes, unless TLS has taken over. go-smtp
+// goes on after it: it counts on the next reading to fail, though there may be
+// commands in our buffer.
 func (d *dialogue) Close() error {
 	if d.moved {
 		return nil
 	}
+	d.hangUp()
 	if err := d.flush(); err != nil {
 		d.raw.Close()
 		return err
@@ -327,6 +353,7 @@ func (d *dialogue) upgrade() error {
 		return net.ErrClosed
 	}
 	d.moved = true
+	d.raw.transaction(false)
 	after := newDialogue(t, d.raw, d.server)
 	after.muted = 1 // no second greeting
 	d.server.secure.hand(after)

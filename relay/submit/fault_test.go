@@ -92,6 +92,28 @@ func TestPanicCostsOneConnection(t *testing.T) {
 	}
 }
 
+// fuse is a verifier that does what its name says.
+type fuse struct{}
+
+func (fuse) fits(string) bool { panic("verifier") }
+
+// A panic in AUTH costs one connection too, and keeps no place among those
+// that compute.
+func TestPanicInAuth(t *testing.T) {
+	cfg, pool := certificate(t)
+	h := start(t, world{Options: Options{TLS: cfg, Users: &Users{byName: map[string]*user{}, most: 1, decoy: fuse{}}}})
+	bystander := h.dial(t)
+	for range 1 + cap(h.auth.places) {
+		c := h.dial(t).startTLS(pool)
+		c.do("AUTH PLAIN "+b64("\x00alice\x00secret"), "421 ")
+		c.ended()
+	}
+	bystander.do("NOOP", "250")
+	if log := h.log.String(); !strings.Contains(log, "panic in a session") || strings.Contains(log, "secret") || strings.Contains(log, b64("\x00alice\x00secret")) {
+		t.Error(log)
+	}
+}
+
 func panics() bool { panic("author") }
 
 func TestPanicInLogoutIsKept(t *testing.T) {
@@ -101,5 +123,39 @@ func TestPanicInLogoutIsKept(t *testing.T) {
 	s.t.hold.back = []func(){func() { panic("give back") }}
 	if err := s.Logout(); err != nil || !strings.Contains(h.log.String(), "give back") {
 		t.Errorf("%v %s", err, h.log)
+	}
+}
+
+// Every no has its line, with who and why.
+func TestRefusalsAreLogged(t *testing.T) {
+	w := trusting()
+	w.Senders = []string{"example.com"}
+	h := start(t, w)
+	c := h.dial(t)
+	c.do("EHLO c", "250")
+	c.do("MAIL FROM:<a@other.example>", "550")
+	c.do("MAIL FROM:<a..b@example.com>", "501")
+	c.do("MAIL FROM:<a@example.com>", "250")
+	c.do("RCPT TO:<b@[192.0.2.1]>", "550")
+	c.do("RCPT TO:<b@example.net>", "250")
+	c.do("DATA", "354")
+	c.send("From: a@other.example\r\n\r\n.\r\n")
+	c.want("550")
+	c.envelope()
+	c.do("DATA", "354")
+	c.send("From: ")
+	c.Close()
+	h.stop()
+	log := h.log.String()
+	for _, want := range []string{
+		`msg="message refused" remote=127.0.0.1 from=a@other.example to=[] user=127.0.0.0/8 code=550 status=5.7.1 reason="MAIL FROM: this relay does not send for the domain other.example"`,
+		`to=[] user=127.0.0.0/8 code=501 status=5.1.7 reason="sender address: misplaced dot before the @"`,
+		`msg="message refused" remote=127.0.0.1 from=a@example.com to=[<b@[192.0.2.1]>] user=127.0.0.0/8 code=550 status=5.1.2 `,
+		`msg="message refused" remote=127.0.0.1 from=a@example.com to=[b@example.net] user=127.0.0.0/8 code=550 status=5.7.1 reason="From: this relay`,
+		`msg="message broke off" remote=127.0.0.1 from=alice@example.com user=127.0.0.0/8 took=`,
+	} {
+		if !strings.Contains(log, want) {
+			t.Errorf("no %s in\n%s", want, log)
+		}
 	}
 }

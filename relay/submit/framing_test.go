@@ -118,7 +118,7 @@ func TestPauseInBodyEndsTheConnection(t *testing.T) {
 	for _, how := range []string{"DATA", "BDAT"} {
 		t.Run(how, func(t *testing.T) {
 			w := trusting()
-			w.adjust = func(s *Server) { s.limits.idle = 300 * time.Millisecond }
+			w.adjust = func(s *Server) { s.limits.idle = time.Second }
 			h := start(t, w)
 			c := h.dial(t)
 			c.do("EHLO c", "250")
@@ -149,11 +149,10 @@ func TestSlowBodyIsCut(t *testing.T) {
 	c.begin()
 	c.send(head)
 	go func() {
-		for {
+		for range time.Tick(20 * time.Millisecond) {
 			if _, err := c.Write([]byte("drip\r\n")); err != nil {
 				return
 			}
-			time.Sleep(20 * time.Millisecond)
 		}
 	}()
 	c.ended()
@@ -251,7 +250,10 @@ func TestSize(t *testing.T) {
 				c.do("MAIL FROM:<a@example.com> SIZE=2000", "250")
 				c.do("RSET", "250")
 				c.do("MAIL FROM:<a@example.com> SIZE=2001", "552 5.3.4")
-				c.do("MAIL FROM:<a@example.com> SIZE=9223372036854775808", "5")
+				for _, n := range []string{"5000000000", "9223372036854775808", "99999999999999999999999999"} {
+					c.do("MAIL FROM:<a@example.com> Size="+n, "552 5.3.4 message too large")
+				}
+				c.do("MAIL FROM:<a@example.com> SIZE=x", "501 5.5.4")
 			})
 		}
 	}

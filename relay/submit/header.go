@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -32,6 +31,12 @@ type field struct {
 func (f field) body() string {
 	_, v, _ := bytes.Cut(f.raw, []byte(":"))
 	return strings.TrimSpace(string(bytes.ReplaceAll(v, []byte("\r\n"), nil)))
+}
+
+// title is the field's name as it stands.
+func (f field) title() string {
+	n, _, _ := bytes.Cut(f.raw, []byte(":"))
+	return string(n)
 }
 
 // header is a message's header section.
@@ -172,41 +177,13 @@ func refold(f field) ([]byte, error) {
 	return out, nil
 }
 
-// vet refuses what no receiver should see, and finds the domains of the
-// authors, the first author's first.
+// vet refuses what goes round, and finds the domains of the authors, the first
+// author's first.
 func (h header) vet(hops int) ([]string, error) {
 	if n := h.count("received"); n >= hops {
 		return nil, refuse(554, "5.4.6", "the message has passed %d hosts already: it goes round in a loop", n)
 	}
-	switch h.count("from") {
-	case 0:
-		return nil, refuse(554, "5.6.0", "the message has no From field")
-	case 1:
-	default:
-		return nil, refuse(554, "5.6.0", "the message has more than one From field")
-	}
-	f, _ := h.first("from")
-	return authors(f.body())
-}
-
-// authors are the domains of a From field, as A-labels.
-func authors(from string) ([]string, error) {
-	list, err := mail.ParseAddressList(from)
-	if err != nil || len(list) == 0 {
-		return nil, refuse(554, "5.6.0", "the From field is no list of addresses")
-	}
-	var domains []string
-	for _, a := range list {
-		at := strings.LastIndexByte(a.Address, '@')
-		d, err := parseDomain(a.Address[at+1:])
-		if err != nil || at < 0 || strings.HasPrefix(d, "[") {
-			return nil, refuse(554, "5.6.0", "the From field has an address without a proper domain")
-		}
-		if !slices.Contains(domains, d) {
-			domains = append(domains, d)
-		}
-	}
-	return domains, nil
+	return h.authors()
 }
 
 // added are the fields that a message must have and this one lacks, lines with
@@ -216,7 +193,7 @@ func (h header) added(host string, now time.Time) (fields []byte, id string) {
 		fields = fmt.Appendf(fields, "Date: %s\r\n", now.Format(time.RFC1123Z))
 	}
 	if f, ok := h.first("message-id"); ok {
-		return fields, f.body()
+		return fields, strings.ToValidUTF8(f.body(), "?")
 	}
 	id = "<" + rand.Text() + "@" + host + ">"
 	return fmt.Appendf(fields, "Message-ID: %s\r\n", id), id

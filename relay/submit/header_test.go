@@ -39,10 +39,10 @@ func TestHeaderFaults(t *testing.T) {
 		from + ": z\r\n":                 `554 5.6.0 "" is no name`,
 		"From : a@example.com\r\n":       `554 5.6.0 "From " is no name`,
 		from + "Ä: z\r\n":                "554 5.6.0",
-		"From: nobody\r\n":               "554 5.6.0 the From field is no list",
-		"From: <>\r\n":                   "554 5.6.0 the From field is no list",
-		"From:\r\n":                      "554 5.6.0 the From field is no list",
-		"From: none:;\r\n":               "554 5.6.0 the From field is no list",
+		"From: nobody\r\n":               "554 5.6.0 the From field cannot be read: expected NAME <user@example.com>",
+		"From: <>\r\n":                   "554 5.6.0 the From field cannot be read: expected NAME <user@example.com>",
+		"From:\r\n":                      "554 5.6.0 the From field cannot be read: expected NAME <user@example.com>",
+		"From: none:;\r\n":               "554 5.6.0 the From field cannot be read: expected NAME <user@example.com>",
 		"From: a@exa_mple.com\r\n":       "554 5.6.0 the From field has an address",
 		"From: a@[192.0.2.1]\r\n":        "554 5.6.0 the From field has an address",
 		from + "X: " + strings.Repeat("x", 2000) + "\r\n":      "554 5.6.0 the header field x has a line",
@@ -135,19 +135,57 @@ func TestAddedFields(t *testing.T) {
 
 func TestAuthors(t *testing.T) {
 	for from, want := range map[string][]string{
-		`a@example.com`:                      {"example.com"},
-		`"b@evil.example" <a@EXAMPLE.com>`:   {"example.com"},
-		`a@example.com, B <b@two.example>`:   {"example.com", "two.example"},
-		`a@example.com, b@Example.com`:       {"example.com"},
-		`"a@b"@example.com`:                  {"example.com"},
-		`ü@bücher.example`:                   {"xn--bcher-kva.example"},
-		`=?utf-8?q?=40evil?= <a@b.example>`:  {"b.example"},
-		`team: a@b.example, c@d.example;`:    {"b.example", "d.example"},
-		`a@example.com (comment @evil.test)`: {"example.com"},
+		`a@example.com`:                                   {"example.com"},
+		`"b@evil.example" <a@EXAMPLE.com>`:                {"example.com"},
+		`a@example.com, B <b@two.example>`:                {"example.com", "two.example"},
+		`a@example.com, b@Example.com`:                    {"example.com"},
+		`"a@b"@example.com`:                               {"example.com"},
+		`ü@bücher.example`:                                {"xn--bcher-kva.example"},
+		`=?utf-8?q?=40evil?= <a@b.example>`:               {"b.example"},
+		`team: a@b.example, c@d.example;`:                 {"b.example", "d.example"},
+		`a@example.com (comment @evil.test)`:              {"example.com"},
+		`=?windows-1252?Q?J=FCrgen?= <a@b.example>`:       {"b.example"},
+		`=?GB2312?B?xOO6ww==?= <a@b.example>`:             {"b.example"},
+		`=?x-unheard-of?q?=22=2C?= <a@b.example>`:         {"b.example"},
+		"J\xfcrgen <a@b.example>":                         {"b.example"},
+		"\"J\xfcrgen\" <a@b.example>, \xff <c@d.example>": {"b.example", "d.example"},
 	} {
-		got, err := authors(from)
+		h := header{{name: "from", raw: []byte("FROM: " + from + "\r\n")}}
+		got, err := h.authors()
 		if d := cmp.Diff(want, got); d != "" || err != nil {
 			t.Errorf("%s: %v %s", from, err, d)
+		}
+		if string(h[0].raw) != "FROM: "+from+"\r\n" {
+			t.Errorf("%s became %s", from, h[0].raw)
+		}
+	}
+}
+
+// A name that lacks its quotes gets them, and reads back as one.
+func TestNamesGetTheirQuotes(t *testing.T) {
+	for from, want := range map[string]string{
+		"Company, Inc. <a@b.example>":                `"Company, Inc." <a@b.example>`,
+		"[Site] Bot: hello\r\n\t@home <a@b.example>": `"[Site] Bot: hello @home" <a@b.example>`,
+		"a@b.example <a@b.example>":                  `"a@b.example" <a@b.example>`,
+		"x@evil.example [y, z <a@b.example>":         `"x@evil.example [y, z" <a@b.example>`,
+		"J\xfcrgen, M. <a@b.example>":                "\"J\xfcrgen, M.\" <a@b.example>",
+		"< a@b.example >":                            "<a@b.example>",
+		"x@evil.example, y] <a@b.example>, c@d.test": "",
+		`"x <a@b.example>`:                           "",
+		`x] (<c@d.example>) <a@b.example>`:           "",
+		"=?utf-8?q?a,?= [b] <a@b.example>":           "",
+		"x] <a@b.example> <c@d.example>":             "",
+		"x] <a@b.example>, <c@d.example>":            "",
+		"x] <<a@b.example>>":                         "",
+		"x] <a@b.example":                            "",
+		"x] <a@[192.0.2.1]>":                         "",
+		"x] <a@b.example, c@d.example>":              "",
+		"root":                                       "",
+	} {
+		h := header{{name: "from", raw: []byte("From: " + from + "\r\n")}}
+		_, err := h.authors()
+		if got := strings.TrimPrefix(string(h[0].raw), "From: "); err == nil && got != want+"\r\n" || (err == nil) != (want != "") {
+			t.Errorf("%q became %q, %v", from, got, err)
 		}
 	}
 }

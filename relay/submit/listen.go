@@ -156,11 +156,17 @@ func (s *Server) accept(l *listener) error {
 	}
 }
 
-// admit lets a connection in, or turns it away where there are too many.
+// admit lets a connection in, or turns it away where there are too many. The
+// cap per address is for strangers, and they leave a tenth of all places to
+// the networks that are trusted.
 func (s *Server) admit(nc net.Conn, implicit bool) {
-	origin := originOf(nc.RemoteAddr())
+	origin, places := "", s.o.Conns
+	if ip, _ := addrOf(nc.RemoteAddr()); s.trusts(ip) == "" {
+		origin = originOf(ip)
+		places -= places / 10
+	}
 	s.mu.Lock()
-	full := len(s.conns) >= s.o.Conns || origin != "" && s.perIP[origin] >= s.o.ConnsPerIP || s.drains
+	full := len(s.conns) >= places || origin != "" && s.perIP[origin] >= s.o.ConnsPerIP || s.drains
 	var c *conn
 	if !full {
 		c = newConn(nc, s.limits, func() { s.gone(c, origin) })
@@ -209,13 +215,9 @@ func (s *Server) gone(c *conn, origin string) {
 	}
 }
 
-// originOf is what the cap per address counts: an IPv4 address, an IPv6 /64
-// (what one customer has), "" for a unix socket.
-func originOf(a net.Addr) string {
-	ip, ok := addrOf(a)
-	if !ok {
-		return ""
-	}
+// originOf is what the cap per address counts: an IPv4 address, or an IPv6 /64,
+// which is what one customer has.
+func originOf(ip netip.Addr) string {
 	if ip.Is4() {
 		return ip.String()
 	}

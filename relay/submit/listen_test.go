@@ -1,6 +1,7 @@
 package submit
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,11 +22,18 @@ import (
 )
 
 // fakeConn is a connection to nowhere.
-type fakeConn struct{ net.Conn }
+type fakeConn struct {
+	net.Conn
+	from string // 192.0.2.1
+}
 
-func (fakeConn) RemoteAddr() net.Addr            { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
-func (fakeConn) Close() error                    { return nil }
-func (fakeConn) SetReadDeadline(time.Time) error { return nil }
+func (c fakeConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.ParseIP(cmp.Or(c.from, "192.0.2.1")), Port: 1}
+}
+func (fakeConn) Write(p []byte) (int, error)      { return len(p), nil }
+func (fakeConn) Close() error                     { return nil }
+func (fakeConn) SetReadDeadline(time.Time) error  { return nil }
+func (fakeConn) SetWriteDeadline(time.Time) error { return nil }
 
 // The store that runs in production, once through.
 func TestMessageIsInTheRealQueue(t *testing.T) {
@@ -157,21 +165,22 @@ func TestConnectionCaps(t *testing.T) {
 		h.dial(t).do("NOOP", "250")
 		b.do("NOOP", "250")
 	}
-	if a, b := originOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::1")}), originOf(&net.TCPAddr{IP: net.ParseIP("2001:db8::ffff:0:0:1")}); a != b || a != "2001:db8::/64" {
-		t.Errorf("%s %s", a, b)
-	}
-	if a := originOf(&net.TCPAddr{IP: net.ParseIP("::ffff:192.0.2.1")}); a != "192.0.2.1" {
-		t.Error(a)
+	for from, want := range map[string]string{"2001:db8::1": "2001:db8::/64", "2001:db8::ffff:0:0:1": "2001:db8::/64", "::ffff:192.0.2.1": "192.0.2.1"} {
+		if ip, _ := addrOf(fakeConn{from: from}.RemoteAddr()); originOf(ip) != want {
+			t.Errorf("%s: %s", from, originOf(ip))
+		}
 	}
 }
 
 func waitFor(t *testing.T, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); {
-		if time.Now().After(end) {
+	in := time.After(10 * time.Second)
+	for tick := time.Tick(time.Millisecond); !f(); {
+		select {
+		case <-tick:
+		case <-in:
 			t.Fatal("waited in vain")
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

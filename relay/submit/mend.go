@@ -73,7 +73,7 @@ func (s *survey) leaf(p part, b []byte) error {
 	switch _, known := encodings[p.encoding]; {
 	case p.signed:
 		return errSigned
-	case !p.identity() && !known, strings.HasPrefix(p.media, "message/"), strings.HasPrefix(p.media, "multipart/"):
+	case !p.identity() && !known, p.identity() && strings.HasPrefix(p.media, "message/"): // RFC 2046 section 5.2
 		return refuse(554, "5.6.0", "a part of type %s and encoding %q has a line of more than %d octets and cannot be encoded anew", clip([]byte(p.media)), clip([]byte(p.encoding)), maxWidth)
 	}
 	s.parts = append(s.parts, p.n)
@@ -128,7 +128,7 @@ func (m *mender) head(p part, h header, bare bool) error {
 		default:
 			m.enc = encodings[p.encoding](m.w)
 		}
-		h = encodedAs(h, name, p.n == 0)
+		h = encodedAs(h, name, p.top)
 	}
 	if !bare {
 		return h.writeTo(m.w)

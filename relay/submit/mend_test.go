@@ -139,6 +139,8 @@ func TestMendRefuses(t *testing.T) {
 		"partial":          "Content-Type: message/partial\r\n\r\n" + wide + "\r\n",
 		"too deep":         deep + "\r\n" + wide + "\r\n",
 		"too many":         "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + strings.Repeat("--b\r\n\r\n\r\n", 1100) + wide + "\r\n",
+		"no part":          "Content-Type: multipart/mixed; boundary=b\r\n\r\n--c\r\n\r\n" + wide + "\r\n--c--\r\n",
+		"no part within":   "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n" + wide + "\r\n--b--\r\n",
 		"broken part":      "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nno header\r\n\r\n" + wide + "\r\n",
 		"unfoldable field": "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX-A: b\r\nX-Long:" + wide + "\r\n\r\n\r\n--b--\r\n",
 	} {
@@ -236,4 +238,33 @@ func FuzzQuoted(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Without MIME-Version a strict reader takes no notice of the new encoding:
+// a message within a message gets one too.
+func TestMendDeclaresMIMEWithin(t *testing.T) {
+	got, err := mendText(t, "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\n"+strings.Repeat("x", 1200)+"\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(got, "\r\n\r\nSubject: inner\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nxxx") {
+		t.Errorf("%.400q", got)
+	}
+}
+
+func TestMendTakesWhatProgramsWrite(t *testing.T) {
+	parts := "\r\n\r\n------=_Part:1\r\nContent-Type: text/html\r\n\r\n" + wideHTML + "\r\n------=_Part:1--\r\n"
+	want, err := mendText(t, "Content-Type: multipart/mixed; boundary=\"----=_Part:1\""+parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := mendText(t, "Content-Type: multipart/mixed; charset=utf-8; Boundary=----=_Part:1"+parts)
+	if want = strings.Replace(want, "boundary=\"----=_Part:1\"", "charset=utf-8; Boundary=----=_Part:1", 1); got != want || err != nil {
+		t.Errorf("no quotes around the boundary: %v %.300q", err, got)
+	}
+	top := "MIME-Version: 1.0\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" // RFC 2046 forbids it
+	got, err = mendText(t, top+wideBase64+"\r\n")
+	if err != nil || !strings.HasPrefix(got, top) || strings.ReplaceAll(got[len(top):], "\r\n", "") != wideBase64 {
+		t.Errorf("a message in base64: %v %.300q", err, got)
+	}
 }

@@ -6,21 +6,25 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"slices"
 	"strings"
 )
 
 // Bounds on the structure that a walk follows.
 const (
-	maxDepth = 20
-	maxParts = 1000
+	maxDepth    = 20
+	maxParts    = 1000
+	maxBoundary = 500 // octets; RFC 2046 section 5.1.1 has 70
 )
 
 // part is what a header says of the body below it (RFC 2045, RFC 2046).
 type part struct {
 	n        int    // position among all parts, from 0
+	top      bool   // a message's own header, the innermost's too
 	media    string // "text/html", lower case
 	encoding string // Content-Transfer-Encoding, lower case; "" when not given
 	boundary string // of a multipart
+	begun    bool   // its first delimiter was seen
 	signed   bool   // within a multipart/signed: not an octet of it may change
 }
 
@@ -70,7 +74,10 @@ func walk(r io.Reader, v visitor) error {
 	for {
 		b, start, err := w.read()
 		if err == io.EOF {
-			return w.leave(cur, false)
+			if err := w.leave(cur, false); err != nil {
+				return err
+			}
+			return w.close(0)
 		}
 		if err != nil {
 			return err
@@ -135,16 +142,28 @@ func (w *walker) cross(cur part, i int, last bool, line []byte) (part, error) {
 	if err := w.v.other(m, line); err != nil {
 		return cur, err
 	}
-	if last {
-		w.open = w.open[:i]
-		return m, nil
+	w.open[i].begun = m.begun || !last
+	if err := w.close(i + 1); err != nil {
+		return cur, err
 	}
-	w.open = w.open[:i+1]
+	if last {
+		return m, w.close(i)
+	}
 	media := "text/plain"
 	if m.media == "multipart/digest" { // RFC 2046 section 5.1.5
 		media = "message/rfc822"
 	}
 	return w.enter(i+1, m.signed, media)
+}
+
+// close ends the multiparts from the i-th on. One without a part is none: a
+// reader shows as text what would be taken for its preamble here.
+func (w *walker) close(i int) error {
+	if slices.ContainsFunc(w.open[i:], func(p part) bool { return !p.begun }) {
+		return malformed()
+	}
+	w.open = w.open[:i]
+	return nil
 }
 
 func (w *walker) leave(cur part, boundary bool) error {
@@ -157,7 +176,7 @@ func (w *walker) leave(cur part, boundary bool) error {
 // enter reads the header of a part, and of the message in it where it is one,
 // and says what follows.
 func (w *walker) enter(depth int, signed bool, media string) (part, error) {
-	for ; ; depth++ {
+	for top := w.parts == 0; ; depth++ {
 		if w.parts++; w.parts > maxParts || depth > maxDepth || len(w.open) > maxDepth {
 			return part{}, refuse(554, "5.6.0", "the message has a line of more than %d octets and too many parts to mend it", maxWidth)
 		}
@@ -169,7 +188,7 @@ func (w *walker) enter(depth int, signed bool, media string) (part, error) {
 		if err != nil {
 			return part{}, err
 		}
-		p.n, p.signed = w.parts-1, signed || p.media == "multipart/signed"
+		p.n, p.top, p.signed = w.parts-1, top, signed || p.media == "multipart/signed"
 		if err := w.v.head(p, h, bare); err != nil {
 			return part{}, err
 		}
@@ -179,7 +198,7 @@ func (w *walker) enter(depth int, signed bool, media string) (part, error) {
 		if !p.nested() || bare {
 			return p, nil
 		}
-		signed, media = p.signed, "text/plain"
+		top, signed, media = true, p.signed, "text/plain"
 	}
 }
 
@@ -244,8 +263,22 @@ func partOf(h header, media string) (part, error) {
 	p.media = m
 	if strings.HasPrefix(m, "multipart/") {
 		if p.boundary = params["boundary"]; p.boundary == "" {
+			p.boundary = unquotedBoundary(f.body())
+		}
+		if p.boundary == "" || len(p.boundary) > maxBoundary {
 			return p, malformed()
 		}
 	}
 	return p, nil
+}
+
+// unquotedBoundary finds the boundary in a Content-Type where it should have
+// been quoted and was not, which many a program forgets.
+func unquotedBoundary(contentType string) string {
+	for param := range strings.SplitSeq(contentType, ";") {
+		if b, ok := cutPrefixFold(strings.TrimSpace(param), "boundary="); ok {
+			return strings.Trim(b, `" 	`)
+		}
+	}
+	return ""
 }

@@ -20,7 +20,7 @@ type Options struct {
 	Conns      int            // at once in all; default 1000
 	ConnsPerIP int            // default 50
 	Idle       time.Duration  // nothing read for this long ends a connection; default 5m
-	Session    time.Duration  // longest life of a connection; default 1h
+	Session    time.Duration  // longest life of a connection, and again for a message under way then; default 1h
 	Hops       int            // Received fields before a message is taken for a loop; default 50
 	Lifetime   time.Duration  // of the messages made (queue.Message.Lifetime)
 	SocketMode uint32         // of unix sockets; default 0660

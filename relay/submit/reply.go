@@ -42,7 +42,7 @@ func (s *session) reply(err error) error {
 	case errors.As(err, &r):
 		return smtpError(r.code, r.status, r.text)
 	case errors.Is(err, errDropped):
-		return smtpError(451, "4.4.2", "the message broke off")
+		return smtpError(451, "4.4.2", "the message broke off, try again later")
 	case errors.Is(err, queue.ErrFull):
 		s.srv.log.Error("message not accepted", "remote", s.remote, "err", err.Error())
 		return smtpError(452, "4.3.1", "no space left, try again later")

@@ -95,7 +95,7 @@ func New(o Options, in queue.Intake, g Gate, s Signer) (*Server, error) {
 		empty:   make(chan struct{}),
 		limits: limits{
 			idle: o.Idle, session: o.Session, write: 30 * time.Second, shake: 10 * time.Second,
-			rate: 1 << 10, span: time.Minute, stranger: 64 << 10,
+			rate: 256, span: time.Minute, stranger: 64 << 10, // a modem of the second generation makes 1000 and has its pauses
 		},
 	}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())

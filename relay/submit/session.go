@@ -76,7 +76,9 @@ func (s *session) Reset() {
 	t := s.t
 	s.t = nil
 	s.mu.Unlock()
-	s.d.raw.transaction(false)
+	if !s.d.moved { // to TLS: the connection is another session's
+		s.d.raw.transaction(false)
+	}
 	if t != nil {
 		t.hold.release()
 	}
@@ -108,7 +110,7 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	t := &transaction{began: time.Now(), seen: map[string]bool{}}
 	var err error
 	if t.from, err = parsePath(s.d.line, "FROM:", o.UTF8); err != nil {
-		return s.reply(badAddress(err, 501, "5.1.7", "sender"))
+		return s.refused(t, nil, badAddress(err, 501, "5.1.7", "sender"))
 	}
 	t.envelope = queue.Envelope{
 		From: t.from.String(), Body: string(o.Body), UTF8: o.UTF8,
@@ -116,7 +118,7 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 	}
 	if err := s.mayMail(t, o); err != nil {
 		t.hold.release()
-		return s.reply(err)
+		return s.refused(t, nil, err)
 	}
 	s.mu.Lock()
 	s.t = t
@@ -190,7 +192,21 @@ func (s *session) Rcpt(_ string, o *smtp.RcptOptions) error {
 		s.srv.log.Info("relaying refused", "remote", s.remote, "from", t.envelope.From, "reason", "not trusted, not logged in")
 		return s.reply(refuse(550, "5.7.1", "%s", s.howToSubmit()))
 	}
-	return s.reply(s.addRecipient(t, o))
+	if err := s.addRecipient(t, o); err != nil {
+		_, to, _ := strings.Cut(s.d.line, ":")
+		return s.refused(t, []string{to[:min(len(to), 2*maxMailbox)]}, err)
+	}
+	return nil
+}
+
+// refused logs a no and makes it the reply.
+func (s *session) refused(t *transaction, to []string, err error) error {
+	var no *refusal
+	if errors.As(err, &no) {
+		s.srv.log.Info("message refused", "remote", s.remote, "from", t.envelope.From, "to", to, "user", s.who,
+			"code", no.code, "status", no.status, "reason", no.text)
+	}
+	return s.reply(err)
 }
 
 func (s *session) howToSubmit() string {

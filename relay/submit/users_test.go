@@ -103,7 +103,7 @@ func TestAddAndRemoveUser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		u, err := newAuthority(us, nil).check(t.Context(), name, password)
+		u, err := newAuthority(us, nil).check(t.Context(), "", name, password)
 		return u != nil && err == nil
 	}
 	if !logsIn("first", "pässword") || logsIn("first", "password") {

@@ -1,0 +1,145 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
+)
+
+// checkFiles looks for flipped octets in Pebble's log and manifest before
+// Pebble does. In a log a chunk whose content changed gets a checksum again,
+// so that what it holds is read and our own checksums put away the one message
+// that was hit. Whatever else is damaged is an error that names file and place.
+func (s *Store) checkFiles() error {
+	names, err := s.fs.List(s.path("db"))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		name := s.path("db", n)
+		switch {
+		case strings.HasPrefix(n, "MANIFEST-"):
+			err = s.checkFile(name, 0)
+		case strings.HasSuffix(n, ".log"):
+			number, perr := strconv.ParseUint(strings.TrimSuffix(n, ".log"), 10, 32)
+			if perr != nil {
+				continue // not one of Pebble's
+			}
+			err = s.checkFile(name, uint32(number))
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) checkFile(name string, number uint32) error {
+	f, err := s.fs.Open(name)
+	if err != nil {
+		return err
+	}
+	file, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	flaws := damage(file, number)
+	if len(flaws) == 0 {
+		return nil
+	}
+	for _, d := range flaws {
+		if number == 0 || d.mended == nil {
+			return errDamage("octets %d to %d are not as written; restore the file from a backup", d.at, d.end)
+		}
+		copy(file[d.at:], d.mended)
+	}
+	if err := readable(file, number); err != nil {
+		return errDamage("a record at octet %d or later is not as written (%v); restore the file from a backup", flaws[0].at, err)
+	}
+	s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: octets %d to %d; the rest is read", name, flaws[0].at, flaws[0].end))
+	return s.rewrite(name, file)
+}
+
+// readable says whether a log holds nothing but batches as we write them, one
+// after the other.
+func readable(file []byte, number uint32) error {
+	good, _ := survey(file, number)
+	var batch []byte
+	var next uint64 // the sequence number that the next batch begins with at the earliest
+	for _, c := range good {
+		kind := file[c.at+6] // full, first, middle, last
+		if kind == 9 || kind == 10 {
+			batch = nil
+		}
+		batch = append(batch, file[c.at+headSize(kind):c.end]...)
+		if kind == 10 || kind == 11 {
+			continue
+		}
+		if err := checkBatch(batch, &next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkBatch holds a batch against what we write.
+func checkBatch(batch []byte, next *uint64) error {
+	h, ok := batchrepr.ReadHeader(batch)
+	if !ok || uint64(h.SeqNum) < *next || *next > 0 && uint64(h.SeqNum) > *next+1<<32 {
+		return errors.New("no batch, or out of order")
+	}
+	*next = uint64(h.SeqNum) + uint64(h.Count)
+	count := uint32(0)
+	for b := batchrepr.Read(batch); ; {
+		kind, key, _, ok, err := b.Next()
+		switch {
+		case err != nil:
+			return err
+		case !ok && count != h.Count:
+			return fmt.Errorf("%d of %d keys", count, h.Count)
+		case !ok:
+			return nil
+		case kind == pebble.InternalKeyKindLogData:
+			continue
+		case kind != pebble.InternalKeyKindSet && kind != pebble.InternalKeyKindDelete, !known(string(key)):
+			return fmt.Errorf("key %q of kind %d", key, kind)
+		}
+		count++
+	}
+}
+
+// known says whether a key is one of ours.
+func known(key string) bool {
+	key = strings.TrimPrefix(key, quarantine)
+	if _, _, ok := parseRcptKey([]byte(key)); ok {
+		return true
+	}
+	for _, space := range []string{messageSpace, bodySpace} {
+		if id, ok := strings.CutPrefix(key, space); ok && validID(id) {
+			return true
+		}
+	}
+	return key == formKey || key == clockKey
+}
+
+// rewrite replaces a file, keeping the old one beside it.
+func (s *Store) rewrite(name string, content []byte) error {
+	f, err := s.fs.Create(name+".mended", category)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	aside := s.path(s.fs.PathBase(name) + ".damaged")
+	if err := s.fs.Rename(name, aside); err != nil {
+		return err
+	}
+	return errors.Join(s.fs.Rename(name+".mended", name), syncDir(s.fs, s.path("db")), syncDir(s.fs, s.dir))
+}
