@@ -15,25 +15,25 @@ type ID string
 // Envelope is what SMTP said, not what the header says. Stores keep it as one
 // opaque document, so a new SMTP extension touches no store.
 type Envelope struct {
-	From       string // "" is the null sender (RFC 5321 section 4.5.5)
-	Body       string // "", "7BIT" or "8BITMIME" (RFC 6152)
-	UTF8       bool   // SMTPUTF8 (RFC 6531)
-	RequireTLS bool   // REQUIRETLS (RFC 8689)
-	Return     string // RET: "", "FULL" or "HDRS" (RFC 3461)
-	EnvelopeID string // ENVID, decoded (RFC 3461)
+	From       string `json:"from"`                // "" is the null sender (RFC 5321 section 4.5.5)
+	Body       string `json:"body,omitzero"`       // "", "7BIT" or "8BITMIME" (RFC 6152)
+	UTF8       bool   `json:"smtputf8,omitzero"`   // SMTPUTF8 (RFC 6531)
+	RequireTLS bool   `json:"requiretls,omitzero"` // REQUIRETLS (RFC 8689)
+	Return     string `json:"return,omitzero"`     // RET: "", "FULL" or "HDRS" (RFC 3461)
+	EnvelopeID string `json:"envid,omitzero"`      // ENVID, decoded (RFC 3461)
 }
 
 // Message is immutable once committed; its recipients are records of their own.
 type Message struct {
-	ID        ID
-	Envelope  Envelope
-	Author    string // domain of the header From, lower case A-labels: the gate asks for it again at delivery
-	MessageID string
-	Submitter string        // login, or the name of the trusted network; "" for our own notices
-	Head      []byte        // what we put before the stored body on the wire: Received, fields added, DKIM; CRLF lines
-	Size      int64         // octets of the stored body, without Head
-	Received  time.Time     // when it was committed
-	Lifetime  time.Duration // how long a recipient's Age may grow before it fails
+	ID        ID            `json:"id"`
+	Envelope  Envelope      `json:"envelope"`
+	Author    string        `json:"author,omitzero"` // domain of the header From, lower case A-labels: the gate asks for it again at delivery
+	MessageID string        `json:"message_id,omitzero"`
+	Submitter string        `json:"submitter,omitzero"` // login, or the name of the trusted network; "" for our own notices
+	Head      []byte        `json:"head,omitzero"`      // what we put before the stored body on the wire: Received, fields added, DKIM; CRLF lines
+	Size      int64         `json:"size"`               // octets of the stored body, without Head
+	Received  time.Time     `json:"received"`           // when it was committed
+	Lifetime  time.Duration `json:"lifetime,omitzero"`  // how long a recipient's Age may grow before it fails
 }
 
 // State of one recipient. See the table in the package comment.
@@ -50,19 +50,19 @@ const (
 
 // Recipient is one address of a message and what became of it so far.
 type Recipient struct {
-	N        int    // position in the message, from 0: with the message's ID the recipient's name
-	Address  string // as for RCPT TO, quoted again where it must be, without <>
-	Domain   string // where to deliver: lower case, A-labels. Parsed once, in submit
-	Notify   string // NOTIFY, comma-separated upper case ("" = not given) (RFC 3461)
-	Original string // ORCPT as it is relayed: "rfc822;..." ("" = not given)
-	State    State
-	Reason   string        // why it waits or is held: "PTR-EXISTS of wan4", "421 4.7.28 from mx.example.net"
-	Age      time.Duration // waited, while we ran, on others
-	Ours     time.Duration // waited, while we ran, on our own verdict or fault: does not count towards expiry
-	Next     time.Time     // when it is due, by the store's clock
-	Tries    int
-	Delayed  bool // the sender had a delay notice
-	Last     Attempt
+	N        int           `json:"n"`                 // position in the message, from 0: with the message's ID the recipient's name
+	Address  string        `json:"address"`           // as for RCPT TO, quoted again where it must be, without <>
+	Domain   string        `json:"domain,omitzero"`   // where to deliver: lower case, A-labels. Parsed once, in submit
+	Notify   string        `json:"notify,omitzero"`   // NOTIFY, comma-separated upper case ("" = not given) (RFC 3461)
+	Original string        `json:"original,omitzero"` // ORCPT as it is relayed: "rfc822;..." ("" = not given)
+	State    State         `json:"state"`
+	Reason   string        `json:"reason,omitzero"` // why it waits or is held: "PTR-EXISTS of wan4", "421 4.7.28 from mx.example.net"
+	Age      time.Duration `json:"age,omitzero"`    // waited, while we ran, on others
+	Ours     time.Duration `json:"ours,omitzero"`   // waited, while we ran, on our own verdict or fault: does not count towards expiry
+	Next     time.Time     `json:"next,omitzero"`   // when it is due, by the store's clock
+	Tries    int           `json:"tries,omitzero"`
+	Delayed  bool          `json:"delayed,omitzero"` // the sender had a delay notice
+	Last     Attempt       `json:"last,omitzero"`
 }
 
 // Outcome of an attempt. What we cannot explain is Deferred.
@@ -76,26 +76,26 @@ const (
 
 // Attempt tells how one try for one recipient ended.
 type Attempt struct {
-	At      time.Time
-	Took    time.Duration
-	Outcome Outcome
-	Ours    bool   // deferred by our own verdict or fault (gate, smart host's AUTH, local I/O): see Recipient.Ours
-	Source  string // name of the source, or "smarthost"
-	Host    string // exchanger
-	Addr    netip.AddrPort
-	TLS     string        // "", "TLS1.3", ...
-	DSN     bool          // the remote offers DSN (RFC 3461): what was asked of it about success is its to tell
-	Stage   string        // resolve gate policy connect greet ehlo starttls auth mail rcpt data dot
-	Reply   Reply         // the remote's last word; empty when there was none
-	Why     string        // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"
-	Wait    time.Duration // try again after this, when the deferral knows better than the schedule; 0: the schedule's
+	At      time.Time      `json:"at,omitzero"`
+	Took    time.Duration  `json:"took,omitzero"`
+	Outcome Outcome        `json:"outcome"`
+	Ours    bool           `json:"ours,omitzero"`   // deferred by our own verdict or fault (gate, smart host's AUTH, local I/O): see Recipient.Ours
+	Source  string         `json:"source,omitzero"` // name of the source, or "smarthost"
+	Host    string         `json:"host,omitzero"`   // exchanger
+	Addr    netip.AddrPort `json:"addr,omitzero"`
+	TLS     string         `json:"tls,omitzero"`   // "", "TLS1.3", ...
+	DSN     bool           `json:"dsn,omitzero"`   // the remote offers DSN (RFC 3461): what was asked of it about success is its to tell
+	Stage   string         `json:"stage,omitzero"` // resolve gate policy connect greet ehlo starttls auth mail rcpt data dot
+	Reply   Reply          `json:"reply,omitzero"` // the remote's last word; empty when there was none
+	Why     string         `json:"why,omitzero"`   // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"
+	Wait    time.Duration  `json:"wait,omitzero"`  // try again after this, when the deferral knows better than the schedule; 0: the schedule's
 }
 
 // Reply of a remote, taken apart and made safe (printable ASCII, at most 4 KiB). Empty, never nil.
 type Reply struct {
-	Code   int    // 451
-	Status string // "4.7.1", or ""
-	Text   string // "try later"; lines joined by "\n"
+	Code   int    `json:"code,omitzero"`   // 451
+	Status string `json:"status,omitzero"` // "4.7.1", or ""
+	Text   string `json:"text,omitzero"`   // "try later"; lines joined by "\n"
 }
 
 // Job is the due recipients of one message at one destination.
@@ -138,6 +138,8 @@ var (
 // Abort after Commit does nothing, so it can be deferred.
 type Draft interface {
 	io.Writer
+	// ID names the message that Commit will make: trace fields may say it before.
+	ID() ID
 	// Reader reads back, from its start, what was written so far. Nothing may
 	// be written after it was called.
 	Reader() (io.ReadCloser, error)
@@ -201,8 +203,8 @@ type Change struct {
 
 // Entry is one message as an operator sees it.
 type Entry struct {
-	Message    Message
-	Recipients []Recipient
+	Message    Message     `json:"message"`
+	Recipients []Recipient `json:"recipients"`
 }
 
 // Desk is what an operator needs of a store.
@@ -217,7 +219,11 @@ type Desk interface {
 
 // Stat counts what a store holds.
 type Stat struct {
-	Messages, Waiting, Held, Failed, Quarantined int
+	Messages    int `json:"messages"`
+	Waiting     int `json:"waiting"`
+	Held        int `json:"held"`
+	Failed      int `json:"failed"`
+	Quarantined int `json:"quarantined"`
 }
 
 // Store is the sum; only what opens a store and the suite that tests it name it.

@@ -52,6 +52,14 @@ func (s *Store) Create(ctx context.Context) (queue.Draft, error) {
 	return &draft{s: s, sum: sha256.New()}, nil
 }
 
+// ID is given when it is first asked for: most sort by arrival that way.
+func (d *draft) ID() queue.ID {
+	if d.id == "" {
+		d.id = d.s.ids.next()
+	}
+	return d.id
+}
+
 func (d *draft) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && d.err == nil {
 		if len(d.buf) == inline {
@@ -79,8 +87,7 @@ func (d *draft) spill() error {
 		if err := d.s.room(); err != nil {
 			return err
 		}
-		d.id = d.s.ids.next()
-		if d.file, err = d.s.createBody(d.id); err != nil {
+		if d.file, err = d.s.createBody(d.ID()); err != nil {
 			return d.s.writeError(err)
 		}
 	}
@@ -169,10 +176,7 @@ func (d *draft) commit(ctx context.Context, m *queue.Message, rs []queue.Recipie
 		return "", err
 	}
 	defer done()
-	if d.id == "" {
-		d.id = d.s.ids.next()
-	}
-	return d.id, d.s.put(d, m, rs)
+	return d.ID(), d.s.put(d, m, rs)
 }
 
 // keepFile makes the body file durable, with its name.

@@ -58,7 +58,11 @@ func bodies(t *testing.T, s Crasher) {
 		sameBody(t, must[[]byte](t)(io.ReadAll(r)), body)
 		ok(t, r.Close())
 		m := &queue.Message{}
+		promised := d.ID()
 		id := must[queue.ID](t)(d.Commit(ctx, m, rcpts("a.example")))
+		if id != promised {
+			t.Fatalf("the draft said it would be %s and became %s", promised, id)
+		}
 		d.Abort() // does nothing now
 		if m.Size != int64(size) || m.ID != id || time.Since(m.Received) > time.Minute {
 			t.Fatalf("commit filled in %+v", m)

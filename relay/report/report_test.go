@@ -57,8 +57,10 @@ func (d *draft) Commit(_ context.Context, m *queue.Message, rs []queue.Recipient
 	}
 	d.m, d.rs = *m, rs
 	d.kept = append(d.kept, d)
-	return queue.ID(fmt.Sprintf("N%d", len(d.kept))), nil
+	return d.ID(), nil
 }
+
+func (d *draft) ID() queue.ID { return queue.ID(fmt.Sprintf("N%d", len(d.kept))) }
 
 func (d *draft) Abort() {}
 

@@ -322,6 +322,26 @@ func TestIdleConnectionEnds(t *testing.T) {
 	}
 }
 
+func TestConnectionLivesItsTime(t *testing.T) {
+	w := trusting()
+	w.Session = time.Second
+	h := start(t, w)
+	c := h.dial(t)
+	c.do("EHLO c", "250")
+	got := ""
+	for got = "250"; strings.HasPrefix(got, "250"); {
+		c.Write([]byte("NOOP\r\n"))
+		got, _ = c.reply()
+	}
+	if !strings.HasPrefix(got, "421 4.4.2 relay.test ends connections after 1s, please connect again") {
+		t.Errorf("%q", got)
+	}
+	idle := h.dial(t)
+	if got := idle.ended(); !strings.HasPrefix(got, "421 4.4.2 relay.test ends connections") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestStrangerSendsOnlySoMuch(t *testing.T) {
 	h := start(t, world{adjust: func(s *Server) { s.limits.stranger = 2000 }})
 	c := h.dial(t)

@@ -174,12 +174,23 @@ func (c *conn) trusted() bool {
 func (c *conn) awaitCommand() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if !c.busy && (c.draining || now.Sub(c.born) >= c.limits.session) {
+	if !c.busy && c.over() {
 		return false
 	}
-	c.paced, c.waiting, c.until = false, true, now.Add(c.limits.idle)
+	c.paced, c.waiting, c.until = false, true, time.Now().Add(c.limits.idle)
 	return true
+}
+
+// over says whether no transaction is to begin any more.
+func (c *conn) over() bool {
+	return c.draining || time.Since(c.born) >= c.limits.session
+}
+
+// ended is over, for those without the lock.
+func (c *conn) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.over()
 }
 
 // gotCommand says that the line has come.

@@ -164,7 +164,7 @@ func (s *session) commit(m *message, d queue.Draft) (queue.ID, error) {
 		Author:    m.authors[0],
 		MessageID: m.id,
 		Submitter: s.who,
-		Head:      bytes.Join([][]byte{s.received(m.t, time.Now()), sig, m.added}, nil),
+		Head:      bytes.Join([][]byte{s.received(m.t, d.ID(), time.Now()), sig, m.added}, nil),
 		Lifetime:  s.srv.o.Lifetime,
 	}, m.t.recipients)
 }

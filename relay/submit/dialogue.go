@@ -111,7 +111,7 @@ func (d *dialogue) next() error {
 		switch {
 		case err == bufio.ErrBufferFull:
 			return d.farewell("500 5.5.2 command line too long: at most %d octets", maxLine)
-		case err != nil && d.raw.drains():
+		case err != nil && d.raw.ended():
 			return d.dismiss()
 		case err != nil:
 			return err

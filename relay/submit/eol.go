@@ -28,8 +28,8 @@ type text struct {
 }
 
 var (
-	errBareCR = refuse(550, "5.6.11", "the message has a CR that is not part of CRLF")
-	errNUL    = refuse(550, "5.6.11", "the message has a NUL")
+	errBareCR = refuse(550, "5.6.11", "the message has a CR that is not part of CRLF: lines end in CRLF")
+	errNUL    = refuse(550, "5.6.11", "the message has a NUL: what is not text must be encoded")
 )
 
 func (t *text) Read(p []byte) (int, error) {

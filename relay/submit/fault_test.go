@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -156,6 +157,17 @@ func TestRefusalsAreLogged(t *testing.T) {
 	} {
 		if !strings.Contains(log, want) {
 			t.Errorf("no %s in\n%s", want, log)
+		}
+	}
+}
+
+// Only a unix socket passes for local: a connection that does not say where it
+// comes from is a stranger's.
+func TestNobodyIsTrustedForWantOfAnAddress(t *testing.T) {
+	h := build(t, trusting())
+	for a, want := range map[net.Addr]string{nil: "", &net.TCPAddr{}: "", &net.IPAddr{}: "", &net.UnixAddr{}: "local", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}: "127.0.0.0/8"} {
+		if got := h.trusts(a); got != want {
+			t.Errorf("%v: %q", a, got)
 		}
 	}
 }

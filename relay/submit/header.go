@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"smtprelay/queue"
 )
 
 // Caps on a header section. What signs it later takes time that grows with
@@ -201,7 +203,7 @@ func (h header) added(host string, now time.Time) (fields []byte, id string) {
 
 // received is the trace field (RFC 5321 section 4.4) of a message from s. Only
 // characters that mean nothing stand in it, whatever the client said.
-func (s *session) received(t *transaction, now time.Time) []byte {
+func (s *session) received(t *transaction, id queue.ID, now time.Time) []byte {
 	client := "local"
 	if s.ip.Is4() {
 		client = "[" + s.ip.String() + "]"
@@ -222,7 +224,7 @@ func (s *session) received(t *transaction, now time.Time) []byte {
 		with += "A"
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\tby %s with %s id %s", vetted(s.c.Hostname()), client, s.srv.o.Hostname, with, rand.Text()[:12])
+	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\tby %s with %s id %s", vetted(s.c.Hostname()), client, s.srv.o.Hostname, with, id)
 	if len(t.recipients) == 1 && printable(t.recipients[0].Address) {
 		fmt.Fprintf(&b, "\r\n\tfor <%s>", t.recipients[0].Address)
 	}

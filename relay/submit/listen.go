@@ -161,7 +161,8 @@ func (s *Server) accept(l *listener) error {
 // the networks that are trusted.
 func (s *Server) admit(nc net.Conn, implicit bool) {
 	origin, places := "", s.o.Conns
-	if ip, _ := addrOf(nc.RemoteAddr()); s.trusts(ip) == "" {
+	if s.trusts(nc.RemoteAddr()) == "" {
+		ip, _ := addrOf(nc.RemoteAddr())
 		origin = originOf(ip)
 		places -= places / 10
 	}

@@ -17,8 +17,8 @@ type Options struct {
 	Senders    []string       // not nil: domains that may stand in MAIL FROM and From; nil: any
 	Size       int64          // largest message in octets; default 50 MiB
 	Recipients int            // of one message; default 1000
-	Conns      int            // at once in all; default 1000
-	ConnsPerIP int            // default 50
+	Conns      int            // at once in all, a tenth of them for Trusted only; default 1000
+	ConnsPerIP int            // of who is not trusted; default 50
 	Idle       time.Duration  // nothing read for this long ends a connection; default 5m
 	Session    time.Duration  // longest life of a connection, and again for a message under way then; default 1h
 	Hops       int            // Received fields before a message is taken for a loop; default 50

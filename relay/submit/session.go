@@ -3,6 +3,7 @@ package submit
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -49,19 +50,20 @@ func (s *Server) newSession(c *smtp.Conn) (smtp.Session, error) {
 	}
 	ss := &session{srv: s, c: c, d: d, remote: remote(d)}
 	ss.ip, _ = addrOf(d.RemoteAddr())
-	ss.who = s.trusts(ss.ip)
+	ss.who = s.trusts(d.RemoteAddr())
 	if ss.who != "" {
 		d.raw.trust()
 	}
 	return ss, nil
 }
 
-// trusts names the trusted network that ip lies in. Who comes by a unix socket
-// (no address) could open it, and that is what its mode is for.
-func (s *Server) trusts(ip netip.Addr) string {
-	if !ip.IsValid() {
+// trusts names the trusted network that a client comes from, or "". Who comes
+// by a unix socket could open it, and that is what its mode is for.
+func (s *Server) trusts(a net.Addr) string {
+	if _, ok := a.(*net.UnixAddr); ok {
 		return "local"
 	}
+	ip, _ := addrOf(a)
 	for _, p := range s.o.Trusted {
 		if p.Contains(ip.WithZone("")) {
 			return p.String()

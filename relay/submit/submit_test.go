@@ -82,11 +82,19 @@ func (d *draft) Commit(_ context.Context, m *queue.Message, rs []queue.Recipient
 	if d.b.late != nil {
 		return "", d.b.late
 	}
-	m.ID = queue.ID(fmt.Sprintf("Q%d", len(d.b.got)+1))
+	m.ID = d.next()
 	m.Size = int64(d.buf.Len())
 	d.b.got = append(d.b.got, parcel{*m, rs, d.buf.String()})
 	return m.ID, nil
 }
+
+func (d *draft) ID() queue.ID {
+	d.b.mu.Lock()
+	defer d.b.mu.Unlock()
+	return d.next()
+}
+
+func (d *draft) next() queue.ID { return queue.ID(fmt.Sprintf("Q%d", len(d.b.got)+1)) }
 
 func (b *box) all() []parcel {
 	b.mu.Lock()
