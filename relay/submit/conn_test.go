@@ -98,6 +98,34 @@ func TestSessionEnds(t *testing.T) {
 	})
 }
 
+// A slow line that breaks off for minutes now and then is good enough.
+func TestHonestSlowBody(t *testing.T) {
+	srv := build(t, world{})
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		c := newConn(a, srv.limits, nil)
+		c.trust()
+		c.transaction(true)
+		go func() {
+			for n := range 900 {
+				if _, err := b.Write(make([]byte, 2000)); err != nil {
+					t.Errorf("cut: %v", err)
+				}
+				time.Sleep(2 * time.Second)
+				if n%100 == 0 {
+					time.Sleep(2 * time.Minute)
+				}
+			}
+			b.Close()
+		}()
+		c.awaitBody()
+		if n, err := io.Copy(io.Discard, c); n != 900*2000 || err != nil {
+			t.Errorf("%d octets, %v", n, err)
+		}
+		c.Close()
+	})
+}
+
 func TestSilentBody(t *testing.T) {
 	pair(t, func(c *conn, peer net.Conn) {
 		began := time.Now()

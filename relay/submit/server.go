@@ -95,7 +95,8 @@ func New(o Options, in queue.Intake, g Gate, s Signer) (*Server, error) {
 		empty:   make(chan struct{}),
 		limits: limits{
 			idle: o.Idle, session: o.Session, write: 30 * time.Second, shake: 10 * time.Second,
-			rate: 256, span: time.Minute, stranger: 64 << 10, // a modem of the second generation makes 1000 and has its pauses
+			rate: 256, span: 5 * time.Minute, // a modem of the second generation makes 1000, and has its pauses
+			stranger: 64 << 10,
 		},
 	}
 	srv.ctx, srv.cancel = context.WithCancel(context.Background())
