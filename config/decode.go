@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"smtprelay/preflight"
 )
 
 // decoder moves a TOML tree into a File. The library could, but it stops at
@@ -171,7 +173,7 @@ func describe(x any) string {
 func nearest(name string, known []string) string {
 	best, least := "", 3
 	for _, k := range known {
-		if n := distance(strings.ToLower(name), k); n < least {
+		if n := preflight.Distance(strings.ToLower(name), k); n < least {
 			best, least = k, n
 		}
 	}
@@ -179,27 +181,4 @@ func nearest(name string, known []string) string {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	return "keys here: " + strings.Join(known, ", ")
-}
-
-// distance counts the letters to add, drop or change between a and b.
-func distance(a, b string) int {
-	if len(a) > 64 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

@@ -115,7 +115,7 @@ func (l *loader) severities(table map[string]string) map[string]preflight.Severi
 func nearestCheck(id string) string {
 	best, least := "", 4
 	for _, c := range preflight.Checks {
-		if n := distance(id, c.ID); n < least {
+		if n := preflight.Distance(id, c.ID); n < least {
 			best, least = c.ID, n
 		}
 	}

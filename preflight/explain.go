@@ -91,7 +91,7 @@ func nearIDs(id string) []string {
 	}
 	var all []near
 	for _, c := range Checks {
-		away := distance(id, c.ID)
+		away := Distance(id, c.ID)
 		if strings.Contains(c.ID, id) && len(id) >= 3 {
 			away = 0
 		}
@@ -107,8 +107,9 @@ func nearIDs(id string) []string {
 	return ids
 }
 
-// distance is that of Levenshtein; ids are short, and what is longer is far.
-func distance(a, b string) int {
+// Distance is how many letters to add, drop or change lie between a mistyped
+// word and one that exists (Levenshtein); a long one is far from everything.
+func Distance(a, b string) int {
 	if len(a) > 64 {
 		return len(a)
 	}

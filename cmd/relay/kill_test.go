@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -98,42 +95,13 @@ func newKillLab(t *testing.T) *killLab {
 	return k
 }
 
-// start runs the relay until its listener answers.
 func (k *killLab) start(t *testing.T) *child {
 	t.Helper()
-	self, err := exec.LookPath("relay")
+	c, err := startRelay(filepath.Join(k.dir, "relay.toml"), k.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{done: make(chan struct{}), more: make(chan struct{})}
-	c.cmd = exec.Command(self, "serve", "--config", filepath.Join(k.dir, "relay.toml"))
-	c.cmd.Stderr = c
-	c.cmd.Env = os.Environ()
-	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(k.dir, "n"), Net: "unixgram"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.Remove(filepath.Join(k.dir, "n"))
-	defer ready.Close()
-	c.cmd.Env = append(c.cmd.Env, "NOTIFY_SOCKET="+filepath.Join(k.dir, "n"))
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { c.cmd.Wait(); close(c.done); ready.SetReadDeadline(time.Now()) }()
-	ready.SetReadDeadline(time.Now().Add(patience))
-	buf := make([]byte, 4096)
-	for {
-		n, err := ready.Read(buf)
-		if err != nil {
-			c.cmd.Process.Kill()
-			<-c.done
-			text, _ := c.text()
-			t.Fatalf("the relay did not become ready: %v\n%s", err, text)
-		}
-		if bytes.Contains(buf[:n], []byte("READY=1")) {
-			return c
-		}
-	}
+	return c
 }
 
 // load submits message after message until ctx ends. Every tenth body is large

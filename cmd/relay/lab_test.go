@@ -158,33 +158,45 @@ func (c *child) text() (string, <-chan struct{}) {
 func cmdRelayStart(ts *testscript.TestScript, neg bool, args []string) {
 	l := labOf(ts)
 	expand(ts, args[0])
-	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(l.sock, "notify"), Net: "unixgram"})
+	var err error
+	l.relay, err = startRelay(ts.MkAbs(args[0]), l.sock)
 	ts.Check(err)
-	defer os.Remove(filepath.Join(l.sock, "notify"))
-	defer ready.Close()
+}
 
-	self, err := exec.LookPath("relay")
+// startRelay runs the daemon as a process and waits until it says that it is
+// ready, the way it says so to systemd. dir is for the socket that it tells.
+func startRelay(config, dir string) (*child, error) {
+	path := filepath.Join(dir, "notify")
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
-		self = filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "relay")
+		return nil, err
+	}
+	defer os.Remove(path)
+	defer ready.Close()
+	self, err := exec.LookPath("relay") // this binary, by the name that testscript gave it
+	if err != nil {
+		return nil, err
 	}
 	c := &child{done: make(chan struct{}), more: make(chan struct{})}
-	c.cmd = exec.Command(self, "serve", "--config", ts.MkAbs(args[0]))
-	c.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(l.sock, "notify"), "PATH="+ts.Getenv("PATH"))
+	c.cmd = exec.Command(self, "serve", "--config", config)
+	c.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
 	c.cmd.Stderr, c.cmd.Stdout = c, c
-	ts.Check(c.cmd.Start())
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
 	go func() { c.cmd.Wait(); close(c.done); ready.SetReadDeadline(time.Now()) }()
-	l.relay = c
-
 	ready.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 4096)
 	for {
 		n, err := ready.Read(buf)
 		if err != nil {
+			c.cmd.Process.Kill()
+			<-c.done
 			text, _ := c.text()
-			ts.Fatalf("the relay did not become ready: %v\n%s", err, text)
+			return nil, fmt.Errorf("the relay did not become ready: %w\n%s", err, text)
 		}
-		if strings.Contains(string(buf[:n]), "READY=1") {
-			return
+		if bytes.Contains(buf[:n], []byte("READY=1")) {
+			return c, nil
 		}
 	}
 }
