@@ -1,5 +1,5 @@
 # make         builds bin/relay
-# make test    all that must be green: format, vet, staticcheck, every test with the race detector
+# make test    all that must be green: format, vet, staticcheck, every test with the race detector, a short fuzz
 # make fuzz    every fuzz target for FUZZTIME executions (5000x; a time such as 1m works too)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -12,6 +12,7 @@ build: need-go
 
 test: need-go need-cc lint
 	go test -race -shuffle=on -timeout 10m ./...
+	$(MAKE) --no-print-directory fuzz
 
 lint: need-go
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w wants: $$out"; exit 1; fi

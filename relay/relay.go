@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -40,6 +41,26 @@ func (r *Refusal) Error() string {
 	return "preflight: direct delivery is not possible as things stand, and on_fail is \"refuse\""
 }
 
+// StartError is why the relay could not start, whatever the preflight says: a
+// directory, a port or the queue that it cannot have.
+type StartError struct {
+	Err       error
+	Temporary bool // it may go well later, by itself: the port is given free, the disk has room again
+}
+
+func (e *StartError) Error() string { return e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
+func notStarted(err error) error {
+	temporary := errors.Is(err, queue.ErrUnhealthy)
+	for _, no := range []error{
+		syscall.EADDRINUSE, syscall.EADDRNOTAVAIL, syscall.EAGAIN, syscall.EDQUOT, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC,
+	} {
+		temporary = temporary || errors.Is(err, no)
+	}
+	return &StartError{Err: err, Temporary: temporary}
+}
+
 // Relay is the program, ready to run.
 type Relay struct {
 	o      Options
@@ -51,7 +72,7 @@ type Relay struct {
 
 // New opens the queue. No listener is opened and nothing is sent before Run.
 // notify is told what the service manager wants to hear (sd_notify(3) lines);
-// nil: nobody.
+// nil: nobody. An error is a *StartError.
 func New(o Options, notify func(state string)) (*Relay, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -61,7 +82,7 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	}
 	st, err := openStore(o)
 	if err != nil {
-		return nil, err
+		return nil, notStarted(err)
 	}
 	memory := preflight.FileMemory(filepath.Join(o.State, "preflight.json"))
 	return &Relay{
@@ -82,7 +103,8 @@ func Preflight(ctx context.Context, o Options) *preflight.Report {
 
 // Run serves until ctx ends, then drains: nothing accepted is lost, whatever
 // is under way gets a moment to finish. A *Refusal means that the preflight
-// did not allow the start; no listener was opened then.
+// did not allow the start, a *StartError that something else did not; no
+// listener is left open then.
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.store.Close()
 	first := r.gate.Start(ctx)
@@ -97,10 +119,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	desk := r.desk()
 	if err := desk.Listen(); err != nil {
-		return err
+		return notStarted(err)
 	}
 	if err := in.Listen(); err != nil {
-		return errors.Join(err, desk.Close())
+		return notStarted(errors.Join(err, desk.Close()))
 	}
 	sched := queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -35,27 +36,28 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"dns":         cmdDNS,
-			"dns-add":     cmdDNSAdd,
-			"dns-publish": cmdDNSPublish,
-			"dns-remove":  cmdDNSRemove,
-			"dns-behave":  cmdDNSBehave,
-			"mx":          cmdMX,
-			"mx-wait":     cmdMXWait,
-			"expand":      cmdExpand,
-			"set":         cmdSet,
-			"append":      cmdAppend,
-			"relay-start": cmdRelayStart,
-			"relay-stop":  cmdRelayStop,
-			"log":         cmdLog,
-			"submit":      cmdSubmit,
-			"dialogue":    cmdDialogue,
-			"flip":        cmdFlip,
-			"longmail":    cmdLongMail,
-			"largemail":   cmdLargeMail,
-			"exit-code":   cmdExitCode,
-			"dkim-verify": cmdDKIMVerify,
-			"certificate": cmdCertificate,
+			"dns":          cmdDNS,
+			"dns-add":      cmdDNSAdd,
+			"dns-publish":  cmdDNSPublish,
+			"dns-remove":   cmdDNSRemove,
+			"dns-behave":   cmdDNSBehave,
+			"mx":           cmdMX,
+			"mx-wait":      cmdMXWait,
+			"expand":       cmdExpand,
+			"set":          cmdSet,
+			"append":       cmdAppend,
+			"relay-start":  cmdRelayStart,
+			"relay-stop":   cmdRelayStop,
+			"relay-hup": cmdRelayHUP,
+			"log":          cmdLog,
+			"submit":       cmdSubmit,
+			"dialogue":     cmdDialogue,
+			"flip":         cmdFlip,
+			"longmail":     cmdLongMail,
+			"largemail":    cmdLargeMail,
+			"exit-code":    cmdExitCode,
+			"dkim-verify":  cmdDKIMVerify,
+			"certificate":  cmdCertificate,
 		},
 	})
 }
@@ -157,6 +159,11 @@ func cmdSet(ts *testscript.TestScript, neg bool, args []string) {
 func cmdAppend(ts *testscript.TestScript, neg bool, args []string) {
 	text := ts.ReadFile(args[0]) + "\n" + ts.ReadFile(args[1])
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// relay-hup tells the daemon what a closed terminal does.
+func cmdRelayHUP(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(labOf(ts).relay.cmd.Process.Signal(syscall.SIGHUP))
 }
 
 // exit-code N COMMAND... runs a command and looks at its exit code only.

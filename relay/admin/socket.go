@@ -68,7 +68,7 @@ func vacate(path string) error {
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
-		return errors.Join(errors.New("another relay answers there: is it running already?"), c.Close())
+		return errors.Join(fmt.Errorf("another relay answers there: %w", syscall.EADDRINUSE), c.Close())
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("see whether it is in use: %w", err)

@@ -113,7 +113,7 @@ func vacant(path string) error {
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		c.Close()
-		return errors.New("another process answers there")
+		return fmt.Errorf("another process answers there: %w", syscall.EADDRINUSE)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return err
