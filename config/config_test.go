@@ -239,6 +239,25 @@ func TestExampleLoads(t *testing.T) {
 	}
 }
 
+// TestREADMELoads: the file that README.md shows is in order as it stands.
+func TestREADMELoads(t *testing.T) {
+	page, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```toml\n")
+	text, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("README.md shows no configuration")
+	}
+	w := newWorld(t)
+	w.everyFile()
+	w.write("relay.toml", strings.ReplaceAll(text, "/var/lib/relay", w.path("state")))
+	if _, err := Load(w.path("relay.toml")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestExampleTellsDefaults: a line that says it is the default is.
 func TestExampleTellsDefaults(t *testing.T) {
 	var plain strings.Builder
@@ -295,7 +314,7 @@ func TestShowReadsBack(t *testing.T) {
 			t.Errorf("%s (-read +shown and read):\n%s", name, diff)
 		}
 	}
-	f, err := parse("relay.toml", "[[smarthost]]\nurl = \"smtp://me:hunter2@mx.example\"\n[queue]\nstore = \"postgres://me:hunter2@db/x\"")
+	f, err := parse("relay.toml", "[[smarthost]]\nurl = \"smtp://me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"smtp:me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"me:hunter2@mx.example\"\n[queue]\nstore = \"postgres://me:hunter2@db/x\"")
 	if err != nil {
 		t.Fatal(err)
 	}

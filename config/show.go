@@ -3,6 +3,7 @@ package config
 import (
 	"io"
 	"net/url"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 )
@@ -25,7 +26,7 @@ func (f *File) Show(w io.Writer) error {
 
 func withoutPassword(text string) string {
 	u, err := url.Parse(text)
-	if err != nil {
+	if err != nil || u.Host == "" && strings.Contains(text, "@") {
 		return "(not a URL)"
 	}
 	if _, has := u.User.Password(); !has {

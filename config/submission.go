@@ -200,10 +200,21 @@ func (l *loader) users(key, path string, certificate bool) *submit.Users {
 		return nil
 	}
 	us, err := submit.LoadUsers(path)
-	if err != nil {
-		l.bad(key, "relay user add and relay user remove write the lines of this file", "%v", err)
+	for _, line := range each(err) {
+		l.bad(key, "relay user add and relay user remove write the lines of this file", "%v", line)
 	}
 	return us
+}
+
+// each takes joined errors apart.
+func each(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	if err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 // senders is nil for any.

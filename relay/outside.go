@@ -26,14 +26,6 @@ func outside(o Options) preflight.Outside {
 	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c)}
 }
 
-// refusal is nil when the report allows a start.
-func refusal(r *preflight.Report) error {
-	if r.Action != string(preflight.ActRefuse) {
-		return nil
-	}
-	return &Refusal{Report: r, Temporary: r.Overall == preflight.Unknown}
-}
-
 // StatusLine is a report in one line: "fail: PTR-EXISTS -> smarthost".
 func StatusLine(r *preflight.Report) string {
 	var ids []string

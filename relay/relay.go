@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,40 +25,6 @@ import (
 	"smtprelay/relay/sign"
 	"smtprelay/relay/submit"
 )
-
-// Refusal says that the preflight does not allow a start and the operator
-// chose not to start then. Its text is short; Report tells all.
-type Refusal struct {
-	Report    *preflight.Report
-	Temporary bool // nothing definite is known: DNS did not answer
-}
-
-func (r *Refusal) Error() string {
-	if r.Temporary {
-		return "preflight: DNS did not answer, and on_unknown is \"refuse\""
-	}
-	return "preflight: direct delivery is not possible as things stand, and on_fail is \"refuse\""
-}
-
-// StartError is why the relay could not start, whatever the preflight says: a
-// directory, a port or the queue that it cannot have.
-type StartError struct {
-	Err       error
-	Temporary bool // it may go well later, by itself: the port is given free, the disk has room again
-}
-
-func (e *StartError) Error() string { return e.Err.Error() }
-func (e *StartError) Unwrap() error { return e.Err }
-
-func notStarted(err error) error {
-	temporary := errors.Is(err, queue.ErrUnhealthy)
-	for _, no := range []error{
-		syscall.EADDRINUSE, syscall.EADDRNOTAVAIL, syscall.EAGAIN, syscall.EDQUOT, syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC,
-	} {
-		temporary = temporary || errors.Is(err, no)
-	}
-	return &StartError{Err: err, Temporary: temporary}
-}
 
 // Relay is the program, ready to run.
 type Relay struct {
@@ -82,7 +47,7 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	}
 	st, err := openStore(o)
 	if err != nil {
-		return nil, notStarted(err)
+		return nil, startError(err)
 	}
 	memory := preflight.FileMemory(filepath.Join(o.State, "preflight.json"))
 	return &Relay{
@@ -108,6 +73,9 @@ func Preflight(ctx context.Context, o Options) *preflight.Report {
 func (r *Relay) Run(ctx context.Context) error {
 	defer r.store.Close()
 	first := r.gate.Start(ctx)
+	if ctx.Err() != nil {
+		return nil // told to stop before there was anything to stop
+	}
 	if err := refusal(first); err != nil {
 		return err
 	}
@@ -119,11 +87,12 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	desk := r.desk()
 	if err := desk.Listen(); err != nil {
-		return notStarted(err)
+		return startError(err)
 	}
 	if err := in.Listen(); err != nil {
-		return notStarted(errors.Join(err, desk.Close()))
+		return startError(errors.Join(err, desk.Close()))
 	}
+	r.log.Info("serving", "listen", texts(in.Addrs()))
 	sched := queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
 
 	g, ctx := errgroup.WithContext(ctx)
@@ -143,6 +112,13 @@ func (r *Relay) signer() *sign.Signer {
 	o := r.o.Sign
 	o.Live = r.gate.Live
 	return sign.New(o)
+}
+
+func texts(addrs []net.Addr) (all []string) {
+	for _, a := range addrs {
+		all = append(all, a.String())
+	}
+	return all
 }
 
 // deliverer never dials what we listen on; the addresses are known only now.
@@ -166,6 +142,7 @@ func (r *Relay) tell(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			r.log.Info("stopping")
 			r.notify("STOPPING=1")
 			return ctx.Err()
 		}

@@ -20,10 +20,17 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGPIPE) // a reader who has seen enough: we still clean up
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Stdout)
+	interrupted := ctx.Err() != nil
 	stop()
-	if err != nil {
+	switch {
+	case err == nil:
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "demo: interrupted")
+		os.Exit(130)
+	default:
 		fmt.Fprintf(os.Stderr, "demo: error: %v\n", err)
 		os.Exit(1)
 	}
@@ -64,7 +71,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 			return fmt.Errorf("step %d (%s): %w\n%s", i+1, s.title, err, t.relay.tail())
 		}
 	}
-	t.say("\nAll of it was seen to happen, in %d seconds. Nothing is left behind.\nOn a real server the same takes a relay.toml and five records: see README.md.", int(time.Since(started).Seconds())+1)
+	t.say("\nAll of it was seen to happen, in %d seconds. Nothing is left behind.\nOn a real server the same takes a relay.toml and a handful of records: see README.md.", int(time.Since(started).Seconds())+1)
 	return nil
 }
 

@@ -31,7 +31,7 @@ var steps = []step{
 }
 
 func introduce(_ context.Context, t *tour) error {
-	t.say("   shop.test sends from %s and calls itself mail.shop.test.\n   bob@dest.test reads his mail at mx1.dest.test (%s).\n   The provider offers smtp.isp.test (%s) as a smart host.\n   DNS for all of them is served by a small server at %s.",
+	t.say("   shop.test sends from %s and calls itself mail.shop.test.\n   bob@dest.test reads his mail at mx1.dest.test (%s).\n   The provider offers smtp.isp.test (%s) as a smart host:\n   a server that passes mail on for its customers.\n   DNS for all of them is served by a small server at %s.",
 		t.world.source, t.world.receiver.Addr(), t.world.smart.Addr(), t.world.dns.Addr())
 	return nil
 }
@@ -42,7 +42,7 @@ func makeKey(ctx context.Context, t *tour) error {
 		return fmt.Errorf("relay dkim new: exit %d: %w", code, errors.Join(err, errors.New(out)))
 	}
 	record := strings.TrimSpace(out)
-	t.say("   $ relay dkim new shop.test\n     %s ...\n   We publish it in the zone of shop.test.", record[:min(68, len(record))])
+	t.say("   $ relay dkim new shop.test\n     %s ...\n   relay will sign with the key; receivers check the signature by this record.\n   We publish it in the zone of shop.test.", record[:min(68, len(record))])
 	return t.world.dns.Add(record)
 }
 
@@ -52,7 +52,7 @@ func passPreflight(ctx context.Context, t *tour) error {
 	if err != nil || code != 0 {
 		return fmt.Errorf("relay preflight: exit %d, expected 0: %w", code, err)
 	}
-	t.say("   PTR, A, EHLO, SPF, DKIM and DMARC agree. So relay may start and send by itself.")
+	t.say("   The address has a name (PTR) and the name leads back to it (A); relay greets by\n   that name (EHLO); SPF lists the address, the DKIM key is published, DMARC is\n   there. That is what receivers ask, so relay may start and send by itself.")
 	return t.relay.start(ctx)
 }
 
@@ -73,7 +73,7 @@ func sendDirect(ctx context.Context, t *tour) error {
 }
 
 func losePTR(ctx context.Context, t *tour) error {
-	t.say("   We delete %s PTR. Gmail, Outlook, GMX and others would\n   now refuse our mail. relay looks again every second or two here (its default\n   is 15 minutes to 6 hours, by TTL), and believes it when it has seen it twice.", t.world.reverse)
+	t.say("   We delete the PTR record %s, the name of\n   our address. Gmail, Outlook, GMX and others would now refuse our mail.\n   relay looks again every second or two here (its default is 15 minutes to\n   6 hours, by TTL), and believes the loss when it has seen it twice.", t.world.reverse)
 	t.relay.forget()
 	t.world.dns.Remove(t.world.reverse, "PTR")
 	line, err := t.relay.awaitLog(ctx, `"msg":"preflight finding"`, `"check":"PTR-EXISTS"`, `"result":"fail"`)

@@ -25,30 +25,28 @@ type world struct {
 	smart      *mxtest.Server
 }
 
-const (
-	dnsPort  = 5353
-	smtpPort = 2525
-)
+// ports of the small internet; those below 1024 want rights.
+type ports struct{ dns, smtp, submission int }
 
-// newWorld takes the first network of loopback that is free, so that two tours
-// do not meet.
+// newWorld takes the first network of loopback and the first ports that are
+// free, so that neither two tours meet nor a tour and what listens everywhere.
 func newWorld(dir string) (*world, error) {
 	var err error
 	for i := range 20 {
 		var w *world
-		if w, err = worldAt(dir, byte(77), byte(i)); err == nil {
+		if w, err = worldAt(dir, fmt.Sprintf("127.77.%d", i), ports{5300 + i, 2525 + i, 2587 + i}); err == nil {
 			return w, nil
 		}
 	}
 	return nil, fmt.Errorf("no free addresses on loopback: %w", err)
 }
 
-func worldAt(dir string, a, b byte) (_ *world, err error) {
-	net := fmt.Sprintf("127.%d.%d", a, b)
+func worldAt(dir, net string, at ports) (_ *world, err error) {
+	source := netip.MustParseAddr(net + ".25")
 	w := &world{
-		source:     net + ".25",
-		reverse:    dns.Reverse(netip.MustParseAddr(net + ".25")),
-		submission: net + ".25:2587",
+		source:     source.String(),
+		reverse:    dns.Reverse(source),
+		submission: fmt.Sprintf("%s:%d", source, at.submission),
 		config:     filepath.Join(dir, "relay.toml"),
 	}
 	defer func() {
@@ -56,17 +54,17 @@ func worldAt(dir string, a, b byte) (_ *world, err error) {
 			err = errors.Join(err, w.close())
 		}
 	}()
-	if w.dns, err = dnstest.StartAt(fmt.Sprintf("%s.53:%d", net, dnsPort), zones(net, a, b)...); err != nil {
+	if w.dns, err = dnstest.StartAt(fmt.Sprintf("%s.53:%d", net, at.dns), zones(net, w.reverse)...); err != nil {
 		return nil, err
 	}
-	if w.receiver, err = mxtest.Start(fmt.Sprintf("%s.2:%d", net, smtpPort), "tls mx1.dest.test"); err != nil {
+	if w.receiver, err = mxtest.Start(fmt.Sprintf("%s.2:%d", net, at.smtp), "tls mx1.dest.test"); err != nil {
 		return nil, err
 	}
-	if w.smart, err = mxtest.Start(fmt.Sprintf("%s.9:%d", net, smtpPort), "tls smtp.isp.test\nauth shop demo-password"); err != nil {
+	if w.smart, err = mxtest.Start(fmt.Sprintf("%s.9:%d", net, at.smtp), "tls smtp.isp.test\nauth shop demo-password"); err != nil {
 		return nil, err
 	}
 	files := map[string]string{
-		"relay.toml": settings(dir, net),
+		"relay.toml": settings(dir, net, at),
 		"password":   "demo-password\n",
 		"ca.pem":     string(w.smart.CA()),
 	}
@@ -97,7 +95,7 @@ func (w *world) txt(name string) ([]string, error) {
 	return set.Records, err
 }
 
-func zones(net string, a, b byte) []string {
+func zones(net, reverse string) []string {
 	zone := func(origin, records string) string {
 		return fmt.Sprintf("$ORIGIN %s\n$TTL 1\n@ SOA ns.isp.test. hostmaster.isp.test. 1 3600 600 86400 1\n@ NS ns.isp.test.\n%s", origin, records)
 	}
@@ -110,11 +108,11 @@ _dmarc TXT "v=DMARC1; p=none"
 `, net)),
 		zone("isp.test.", fmt.Sprintf("ns A %[1]s.53\nsmtp A %[1]s.9\n", net)),
 		zone("dest.test.", fmt.Sprintf("@ MX 10 mx1\nmx1 A %s.2\n", net)),
-		zone(fmt.Sprintf("%d.%d.127.in-addr.arpa.", b, a), "25 PTR mail.shop.test.\n"),
+		zone(strings.TrimPrefix(reverse, "25.")+".", "25 PTR mail.shop.test.\n"),
 	}
 }
 
-func settings(dir, net string) string {
+func settings(dir, net string, at ports) string {
 	return fmt.Sprintf(`state = %[1]q
 
 [[source]]
@@ -141,7 +139,7 @@ password_file = %[4]q
 ca_file = %[5]q
 
 [submission]
-listen = ["%[2]s.25:2587"]
+listen = ["%[2]s.25:%[8]d"]
 trusted = ["127.0.0.0/8"]
 
 [delivery]
@@ -153,5 +151,5 @@ port = %[6]d
 
 [admin]
 socket = %[7]q
-`, filepath.Join(dir, "state"), net, smtpPort, filepath.Join(dir, "password"), filepath.Join(dir, "ca.pem"), dnsPort, filepath.Join(dir, "admin.sock"))
+`, filepath.Join(dir, "state"), net, at.smtp, filepath.Join(dir, "password"), filepath.Join(dir, "ca.pem"), at.dns, filepath.Join(dir, "admin.sock"), at.submission)
 }

@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -44,6 +45,7 @@ type world struct {
 }
 
 func main() {
+	syscall.Umask(0o077) // what we make is ours alone, unless it says otherwise
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, system())
 	stop()
@@ -99,7 +101,9 @@ func tell(stderr io.Writer, err error) int {
 }
 
 func say(w io.Writer, text, hint string) {
-	fmt.Fprintf(w, "relay: error: %s\n", text)
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(w, "relay: error: %s\n", strings.TrimRight(line, "\n"))
+	}
 	if hint != "" {
 		fmt.Fprintf(w, "relay: hint: %s\n", hint)
 	}
@@ -123,8 +127,33 @@ what receivers will check: PTR, A, EHLO, SPF, DKIM, DMARC.`,
 		return &fault{code: exitUsage, err: err, hint: "`" + c.CommandPath() + " --help` lists the flags"}
 	})
 	root.AddCommand(serveCommand(w), preflightCommand(w), queueCommand(w), dkimCommand(w), userCommand(w), configCommand(w), versionCommand())
+	ownWords(root)
 	usageErrors(root)
 	return root
+}
+
+// ownWords makes the library's own commands speak as ours do.
+func ownWords(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Short, c.Long = "explain a command", ""
+			help := c.Run
+			c.Run, c.RunE = nil, func(c *cobra.Command, args []string) error {
+				known, rest, err := c.Root().Find(args)
+				if err = errors.Join(err, noSuch(known, rest)); err == nil {
+					help(c, args)
+				}
+				return err
+			}
+		case "completion":
+			c.Short, c.Args = "print a script that completes commands in a shell", noSuch
+			c.Long = "completion prints what teaches a shell to complete these commands; in bash:\n\n  source <(relay completion bash)"
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 }
 
 // usageErrors makes a wrong number of arguments a matter of usage everywhere.

@@ -37,14 +37,12 @@ func desk(c *cobra.Command) (*admin.Client, error) {
 
 // asked makes an error of the daemon one of the command line.
 func asked(err error) error {
+	var down *admin.Down
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, admin.ErrDown):
-		return &fault{
-			code: exitUnavailable, err: err,
-			hint: "is it running? `systemctl status relay`, or `relay serve`; the mail is safe in the queue meanwhile",
-		}
+	case errors.As(err, &down):
+		return &fault{code: exitUnavailable, err: err, hint: down.Hint()}
 	case errors.Is(err, admin.ErrNotFound):
 		return &fault{code: exitError, err: err, hint: "`relay queue list` prints what there is; mail that was delivered has left"}
 	}
@@ -152,6 +150,8 @@ func queueShow(w world) *cobra.Command {
 	return c
 }
 
+const chooseHint = "name IDs, use --domain, --from or --state, or say --all"
+
 func queueAct(w world, verb, short, done string) *cobra.Command {
 	var (
 		s   selection
@@ -169,18 +169,21 @@ func queueAct(w world, verb, short, done string) *cobra.Command {
 			return err
 		}
 		if len(ids) == 0 && !all && f == (admin.Filter{}) {
-			return &fault{code: exitUsage, err: fmt.Errorf("%s: nothing is chosen", verb), hint: "name IDs, use --domain, --from or --state, or say --all"}
+			return &fault{code: exitUsage, err: fmt.Errorf("%s: nothing is chosen", verb), hint: chooseHint}
+		}
+		if slices.Contains(ids, "") {
+			return &fault{code: exitUsage, err: fmt.Errorf("%s: an empty ID", verb), hint: chooseHint}
 		}
 		d, err := desk(c)
 		if err != nil {
 			return err
 		}
 		n, err := act(c.Context(), d, verb, f, ids, all)
-		if err != nil {
+		if err != nil && n == 0 {
 			return asked(err)
 		}
-		_, err = fmt.Fprintf(w.stdout, "%d %s %s\n", n, plural(n, "recipient"), done)
-		return err
+		_, told := fmt.Fprintf(w.stdout, "%d %s %s\n", n, plural(n, "recipient"), done)
+		return errors.Join(asked(err), told)
 	}
 	return c
 }
@@ -194,8 +197,11 @@ func act(ctx context.Context, d *admin.Client, verb string, f admin.Filter, ids 
 	for _, id := range ids {
 		f.ID = admin.ID(id)
 		n, err := d.Update(ctx, verb, f, false)
+		if err == nil && n == 0 { // not in that state, or not there at all
+			_, err = d.Show(ctx, f.ID)
+		}
 		if err != nil {
-			return sum, fmt.Errorf("%s: %w", id, err)
+			return sum, err
 		}
 		sum += n
 	}

@@ -3,7 +3,10 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +21,10 @@ func serveCommand(w world) *cobra.Command {
 		Short: "run the relay",
 		Long: `serve runs the preflight, opens the listeners and relays mail until it is told
 to stop (SIGTERM, SIGINT). If the preflight fails and on_fail is "refuse" it
-exits with 78 before a listener is opened.`,
+exits with 78 before a listener is opened.
+
+Exit code: 0 stopped; 78 the configuration or the preflight does not allow a
+start: repair it; 75 something is in the way that may pass: try again later.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o, err := config.Load(configPath(c))
@@ -26,25 +32,47 @@ exits with 78 before a listener is opened.`,
 				return err
 			}
 			withLog(&o, logger(w.stderr, o))
+			// Neither a closed terminal nor a reader of the log that is gone ends us.
+			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 			r, err := relay.New(o, w.notify)
 			if err != nil {
-				return &fault{code: exitConfig, err: err}
+				return ended(w, err)
 			}
-			return refused(w, r.Run(c.Context()))
+			return ended(w, r.Run(c.Context()))
 		},
 	}
 }
 
-// refused turns a refusal into the report on stderr and its exit code.
-func refused(w world, err error) error {
+// ended gives the end of the daemon its exit code.
+func ended(w world, err error) error {
 	var r *relay.Refusal
-	if !errors.As(err, &r) {
-		if err != nil {
-			return &fault{code: exitInternal, err: err}
-		}
+	var s *relay.StartError
+	switch {
+	case err == nil:
 		return nil
+	case errors.As(err, &r):
+		return refused(w, r)
+	case errors.As(err, &s) && s.Temporary:
+		return &fault{code: exitTemporary, err: err, hint: "free what is in the way: the port, the queue, the disk; systemd tries again meanwhile"}
+	case errors.As(err, &s):
+		return &fault{code: exitConfig, err: err, hint: startHint(err)}
 	}
-	f := &fault{code: exitConfig, err: err, hint: `publish the records above; or set on_fail to "hold", "warn" or, with a [[smarthost]], "smarthost"`}
+	return &fault{code: exitInternal, err: err}
+}
+
+func startHint(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "the user that the relay runs as needs the right to it; ports below 1024 want CAP_NET_BIND_SERVICE, which packaging/relay.service gives"
+	case errors.Is(err, fs.ErrNotExist):
+		return "make the directory, owned by the user that the relay runs as; packaging/relay.service makes /run/relay"
+	}
+	return ""
+}
+
+// refused tells why on stderr: the whole report.
+func refused(w world, r *relay.Refusal) error {
+	f := &fault{code: exitConfig, err: r, hint: `publish the records above; or set on_fail to "hold", "warn" or, with a [[smarthost]], "smarthost"`}
 	if r.Temporary {
 		f.code, f.hint = exitTemporary, `look at [dns] servers; or set on_unknown to "hold"`
 	}

@@ -26,7 +26,7 @@ const (
 	TypeAAAA  Type = 28
 )
 
-// Outcome of a question. Only the first three and Broken are definite.
+// Outcome of a question. All but Temp are definite.
 type Outcome int
 
 const (

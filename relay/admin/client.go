@@ -37,7 +37,7 @@ func (d *Down) Unwrap() []error { return []error{ErrDown, d.Err} }
 
 // Hint is for the command line.
 func (d *Down) Hint() string {
-	return "start it with `relay serve` or `systemctl start relay`; admin.socket in relay.toml says where it is expected. Mail in the queue is safe meanwhile"
+	return "is it running? `systemctl status relay`, or `relay serve`; admin.socket in relay.toml says where it is expected; mail in the queue is safe meanwhile"
 }
 
 // Client asks a running relay.

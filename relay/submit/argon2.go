@@ -52,7 +52,7 @@ func (v argon2id) String() string {
 func parseVerifier(s string) (verifier, error) {
 	parts := strings.Split(s, "$") // "", kind, v=, params, salt, hash
 	if parts[1] != "argon2id" {
-		return nil, fmt.Errorf("unknown kind of verifier %q: expected $argon2id$", "$"+parts[1]+"$")
+		return nil, errors.New("unknown kind of verifier: expected $argon2id$")
 	}
 	if len(parts) != 6 {
 		return nil, errors.New("malformed verifier: expected $argon2id$v=19$m=..,t=..,p=..$SALT$HASH")

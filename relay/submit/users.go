@@ -109,7 +109,9 @@ func (us *Users) find(name string) *user {
 	return us.byName[name]
 }
 
-// parseUser reads a line; nil for one without a user.
+// parseUser reads a line; nil for one without a user. An error repeats a name
+// only when a verifier or limit stands after it: a line of another kind of file
+// may begin with a secret.
 func parseUser(line string) (*user, error) {
 	if !utf8.ValidString(line) {
 		return nil, errors.New("not valid UTF-8")
@@ -120,6 +122,9 @@ func parseUser(line string) (*user, error) {
 	}
 	if err := checkName(fields[0]); err != nil {
 		return nil, err
+	}
+	if len(fields) == 1 {
+		return nil, errNoVerifier
 	}
 	u := &user{name: fields[0]}
 	seen := map[string]bool{}
@@ -136,7 +141,7 @@ func parseUser(line string) (*user, error) {
 		set, known := limitsOf[key]
 		if !ok || !known || seen[key] {
 			// It may be a password in the clear: it is not repeated.
-			return nil, fmt.Errorf("user %s: field %d: expected a verifier ($argon2id$...) or one of %s, each once", u.name, i+2, limitNames())
+			return nil, fmt.Errorf("field %d: expected a verifier ($argon2id$...) or one of %s, each once", i+2, limitNames())
 		}
 		seen[key] = true
 		if err := set(u, value); err != nil {
@@ -144,11 +149,14 @@ func parseUser(line string) (*user, error) {
 		}
 	}
 	if len(u.verifiers) == 0 {
-		return nil, fmt.Errorf("user %s: no verifier: make one with relay user add %s", u.name, u.name)
+		return nil, errNoVerifier
 	}
 	return u, nil
 }
 
+var errNoVerifier = errors.New("no verifier ($argon2id$...) after the name: relay user add NAME makes one")
+
+// checkName judges a name and does not repeat it.
 func checkName(name string) error {
 	switch {
 	case name == "":
@@ -156,9 +164,9 @@ func checkName(name string) error {
 	case len(name) > maxMailbox:
 		return fmt.Errorf("the name of a user is longer than %d octets", maxMailbox)
 	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		return fmt.Errorf("user %q: white space or unprintable characters in the name", name)
+		return errors.New("white space or unprintable characters in the name of a user")
 	case name[0] == '#' || name[0] == '$':
-		return fmt.Errorf("user %q: a name cannot begin with %q", name, name[:1])
+		return fmt.Errorf("the name of a user cannot begin with %q", name[:1])
 	}
 	return nil
 }

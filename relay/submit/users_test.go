@@ -59,14 +59,17 @@ func TestUsersFileFaults(t *testing.T) {
 		"u\x1b[31m " + hash,
 		"\xff " + hash,
 		"victor $",
+		"walter:$2y$05$SECRETSECRET",
+		"xenia:SECRET 500:500",
+		"yves $SECRET",
 	}, "\n")
 	_, err := ParseUsers("f", strings.NewReader(text))
 	if err == nil {
 		t.Fatal("no error")
 	}
 	want := `f:2: user alice stands in the file twice
-f:3: user bob: no verifier: make one with relay user add bob
-f:4: user carol: unknown kind of verifier "$2y$": expected $argon2id$
+f:3: no verifier ($argon2id$...) after the name: relay user add NAME makes one
+f:4: user carol: unknown kind of verifier: expected $argon2id$
 f:5: user dave: malformed verifier: expected $argon2id$v=19$m=..,t=..,p=..$SALT$HASH
 f:6: user erin: argon2id: version "v=16": expected v=19
 f:7: user frank: argon2id: m=4000000000: expected 8 to 131072 (KiB)
@@ -75,15 +78,18 @@ f:9: user heidi: argon2id: p=0: expected 1 to 16
 f:10: user ivan: argon2id: expected m=NUMBER, found "t=1"
 f:11: user judy: argon2id: the salt must be 8 to 64 octets in base64 without padding
 f:12: user mallory: argon2id: the hash must be 16 to 64 octets in base64 without padding
-f:13: user niaj: field 3: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
+f:13: field 3: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
 f:14: user olivia: messages: "1000": expected NUMBER/UNIT with a unit of s, m, h or d, such as 1000/h
-f:15: user peggy: field 4: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
+f:15: field 4: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
 f:16: user rupert: from: "exa_mple.com" is no domain
-f:17: user sybil: field 3: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
-f:18: user "$trent": a name cannot begin with "$"
-f:19: user "u\x1b[31m": white space or unprintable characters in the name
+f:17: field 3: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
+f:18: the name of a user cannot begin with "$"
+f:19: white space or unprintable characters in the name of a user
 f:20: not valid UTF-8
-f:21: user victor: unknown kind of verifier "$$": expected $argon2id$`
+f:21: user victor: unknown kind of verifier: expected $argon2id$
+f:22: no verifier ($argon2id$...) after the name: relay user add NAME makes one
+f:23: field 2: expected a verifier ($argon2id$...) or one of from=, messages=, recipients=, each once
+f:24: user yves: unknown kind of verifier: expected $argon2id$`
 	if d := cmp.Diff(strings.Split(want, "\n"), strings.Split(err.Error(), "\n")); d != "" {
 		t.Error(d)
 	}
