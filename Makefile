@@ -8,7 +8,7 @@ FUZZTIME ?= 5000x
 .PHONY: build test lint fuzz demo clean need-go need-cc
 
 build: need-go
-	CGO_ENABLED=0 go build -trimpath -o bin/relay ./cmd/relay
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/relay ./cmd/relay
 
 test: need-go need-cc lint
 	go test -race -shuffle=on -timeout 10m ./...
