@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -151,6 +152,58 @@ func TestFailureIsToldUntilItIsHeard(t *testing.T) {
 		if got := w.told("failed"); len(got) != 5 {
 			t.Errorf("told %d times: %q", len(got), got)
 		}
+		w.stat(queue.Stat{})
+	})
+}
+
+// Failures that cannot be told, however many, keep nobody else in the dark.
+func TestFailureThatCannotBeToldHoldsUpNoOther(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.deliver = w.each(always(queue.Attempt{Outcome: queue.Refused, Why: "no"}))
+		mute := map[queue.ID]bool{}
+		for i := range 150 {
+			id := w.put(queue.Message{}, "a.example")
+			mute[id] = i < 120
+		}
+		w.report = func(e queue.Event) error { return errors.New("not now") }
+		w.run(queue.Options{}, time.Second)
+		w.stat(queue.Stat{Messages: 150, Failed: 150})
+		w.report = func(e queue.Event) error {
+			if mute[e.Message.ID] {
+				return errors.New("never")
+			}
+			return nil
+		}
+		w.run(queue.Options{}, time.Second)
+		w.stat(queue.Stat{Messages: 120, Failed: 120})
+	})
+}
+
+// Where there is no room for one notice there is none for the next: the rest
+// waits for the next round without being tried.
+func TestFullQueueIsNotAskedAgainAndAgain(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.deliver = w.each(always(queue.Attempt{Outcome: queue.Refused, Why: "no"}))
+		for range 50 {
+			w.put(queue.Message{}, "a.example")
+		}
+		full := true
+		w.report = func(e queue.Event) error {
+			if full {
+				return fmt.Errorf("queue notice: %w", queue.ErrFull)
+			}
+			return nil
+		}
+		w.run(queue.Options{}, time.Second)
+		w.mu.Lock()
+		w.events = nil
+		w.mu.Unlock()
+		w.run(queue.Options{}, 3*m+time.Second) // at the start and every minute
+		if got := w.told("failed"); len(got) != 4 {
+			t.Errorf("asked %d times in 3 minutes", len(got))
+		}
+		full = false
+		w.run(queue.Options{}, time.Second)
 		w.stat(queue.Stat{})
 	})
 }

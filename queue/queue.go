@@ -179,8 +179,9 @@ type Work interface {
 	Renew(ctx context.Context, l Lease, ttl time.Duration) error
 	// Release ends a lease; what was taken and not settled is due at once.
 	Release(ctx context.Context, l Lease) error
-	// Unreported returns the jobs whose recipients are Failed, up to n.
-	Unreported(ctx context.Context, n int) ([]Job, error)
+	// Unreported goes through the jobs whose recipients are Failed, oldest first.
+	// A job that cannot be read now is an error; those after it come all the same.
+	Unreported(ctx context.Context) iter.Seq2[Job, error]
 	// Reported makes results durable for Failed recipients, without a lease.
 	Reported(ctx context.Context, rs ...Result) error
 }

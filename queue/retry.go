@@ -16,14 +16,15 @@ const (
 // booking is what one attempt means for one recipient.
 type booking struct {
 	Result
-	tellDelay bool // the sender is due its one delay notice
-	tellHeld  bool // it outlived its lifetime on a fault of ours
+	r         *Recipient // before it
+	tellDelay bool       // the sender is due its one delay notice
+	tellHeld  bool       // it outlived its lifetime on a fault of ours
 }
 
 // book decides. r is the recipient before the attempt, with Age and Ours up to
 // now. jitter spreads retries; it is in [0,1).
 func (o Options) book(m *Message, r *Recipient, a Attempt, jitter float64) booking {
-	b := booking{Result: Result{ID: m.ID, N: r.N, Attempt: &a, Reason: a.reason()}}
+	b := booking{r: r, Result: Result{ID: m.ID, N: r.N, Attempt: &a, Reason: a.reason()}}
 	switch a.Outcome {
 	case Sent:
 		b.State, b.Reason = Delivered, ""

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,6 @@ func (sickStore) Claim(context.Context, int, time.Duration) ([]queue.Lease, erro
 	return nil, fmt.Errorf("%w: input/output error", queue.ErrUnhealthy)
 }
 
-func (sickStore) Unreported(context.Context, int) ([]queue.Job, error) {
-	return nil, queue.ErrUnhealthy
+func (sickStore) Unreported(context.Context) iter.Seq2[queue.Job, error] {
+	return func(yield func(queue.Job, error) bool) { yield(queue.Job{}, queue.ErrUnhealthy) }
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 )
@@ -27,7 +28,7 @@ func sortEvents(j Job, bs []booking) []event {
 		case b.tellHeld:
 			k = WasHeld
 		}
-		groups[k] = append(groups[k], after(j, b))
+		groups[k] = append(groups[k], b.after())
 	}
 	var es []event
 	for _, k := range kinds {
@@ -38,14 +39,8 @@ func sortEvents(j Job, bs []booking) []event {
 	return es
 }
 
-func after(j Job, b booking) Recipient {
-	for _, r := range j.Recipients {
-		if r.N == b.N {
-			return r.After(b.Result, time.Now())
-		}
-	}
-	return Recipient{}
-}
+// after is the recipient as settled.
+func (b *booking) after() Recipient { return b.r.After(b.Result, time.Now()) }
 
 // tell reports what was settled. Failures are told from the store, by
 // tellFailures, so that a crash in between loses no notice.
@@ -67,7 +62,7 @@ func (t *Trip) tellDelay(ctx context.Context, j Job, bs []booking) {
 	var rs []Recipient
 	for _, b := range bs {
 		if b.tellDelay {
-			rs = append(rs, after(j, b))
+			rs = append(rs, b.after())
 		}
 	}
 	if len(rs) == 0 {
@@ -100,31 +95,27 @@ func (s *Scheduler) tellFailures(ctx context.Context) {
 	}
 }
 
-// tellAll goes through the failures once; stuck are those not to ask for now.
+// tellAll goes through the failures once, those in stuck left out. Whose sender
+// could not be told joins them; when there is no room for notices at all, the
+// rest is not even tried.
 func (s *Scheduler) tellAll(ctx context.Context, stuck map[ID]bool) {
-	for ctx.Err() == nil {
-		n := len(stuck) + 100
-		jobs, err := s.w.Unreported(ctx, n)
+	for j, err := range s.w.Unreported(ctx) {
+		if ctx.Err() != nil {
+			return
+		}
 		if err != nil {
-			if ctx.Err() == nil {
-				s.log.Warn("failures not read", "err", err)
-			}
-			return
+			s.log.Warn("failures not read", "err", err)
+			continue
 		}
-		told := 0
-		for _, j := range jobs {
-			if stuck[j.Message.ID] || ctx.Err() != nil {
-				continue
-			}
-			if err := s.tellFailure(ctx, j); err != nil {
-				stuck[j.Message.ID] = true
-				s.log.Warn("sender not told", "id", j.Message.ID, "err", err)
-				continue
-			}
-			told++
+		if stuck[j.Message.ID] {
+			continue
 		}
-		if told == 0 || len(jobs) < n {
-			return
+		if err := s.tellFailure(ctx, j); err != nil {
+			stuck[j.Message.ID] = true
+			s.log.Warn("sender not told", "id", j.Message.ID, "err", err)
+			if errors.Is(err, ErrFull) || errors.Is(err, ErrUnhealthy) {
+				return
+			}
 		}
 	}
 }

@@ -6,14 +6,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// beneath is the file system as Pebble sees it. It adds two things.
+// beneath is the file system as Pebble sees it. It adds three things.
 //
 // A directory is made durable before one of Pebble's markers in it is created
 // or removed. A marker names the file that counts; POSIX lets a power failure
 // keep the marker's name and lose that file's, or lose both markers, unless the
 // directory is synced in between.
 //
-// And doom hears of a failure that Pebble answers with a panic that nothing can
+// It tells how far a log was synced. And doom hears of a failure that Pebble answers with a panic that nothing can
 // recover, so that the log says why before the process ends. While Pebble is
 // being opened that is every failure: it would take down what its own work in
 // the background still uses.
@@ -21,6 +21,7 @@ type beneath struct {
 	vfs.FS
 	doom   func(error)
 	opened func() bool
+	synced func(log string, n int64)
 }
 
 func (b beneath) Unwrap() vfs.FS { return b.FS }
@@ -77,12 +78,15 @@ func (b beneath) settle(name string) error {
 // vital wraps a file that must not fail: the log, a marker, and whatever is
 // made while Pebble is being opened.
 func (b beneath) vital(name string, f vfs.File, err error) (vfs.File, error) {
+	_, isLog := logNumber(name)
 	switch {
-	case b.opened() && !b.isMarker(name) && !strings.HasSuffix(name, ".log"):
+	case b.opened() && !b.isMarker(name) && !isLog:
 		return f, err
 	case err != nil:
 		b.doom(err)
 		return nil, err
+	case isLog:
+		return &logFile{vital: vital{f, b.doom}, synced: func(n int64) { b.synced(name, n) }}, nil
 	}
 	return vital{f, b.doom}, nil
 }

@@ -3,6 +3,7 @@ package disk
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 )
 
 // Pebble's log and manifest are chunks in blocks of 32 KiB: a checksum, a
@@ -13,13 +14,25 @@ import (
 // drop all that follows. So we look first.
 const blockSize = 32 << 10
 
+// Kinds of a log's chunks: a whole batch, or a piece of one.
+const (
+	kindFull = iota + 9
+	kindFirst
+	kindMiddle
+	kindLast
+)
+
+// logHead is the length of a chunk's head in a log. No chunk is shorter, only
+// the mark with which a log ends is.
+const logHead = 19
+
 // headSize is the length of a chunk's head by its kind; 0: no such kind.
 func headSize(kind byte) int {
 	switch {
 	case kind >= 1 && kind <= 4: // manifest
 		return 7
-	case kind >= 9 && kind <= 12: // log
-		return 19
+	case kind >= kindFull && kind <= kindLast:
+		return logHead
 	}
 	return 0
 }
@@ -47,7 +60,7 @@ func survey(file []byte, number uint32) (good []chunk, bad []flaw) {
 				continue
 			}
 			f := flawAt(file[:end], p, number)
-			if f.end-f.at >= 19 || !zero(file[f.at:f.end]) { // no chunk fits, so the block was padded
+			if f.end-f.at >= logHead || !zero(file[f.at:f.end]) { // no chunk fits, so the block was padded
 				bad = append(bad, f)
 			}
 			p = f.end
@@ -70,7 +83,7 @@ func headAt(file []byte, p int, number uint32) (c chunk, sum uint32, ok bool) {
 	}
 	head := headSize(file[p+6])
 	c = chunk{at: p, end: p + head + int(binary.LittleEndian.Uint16(file[p+4:]))}
-	if head == 0 || c.end > len(file) || (head == 19) != (number != 0) {
+	if head == 0 || c.end > len(file) || (head == logHead) != (number != 0) {
 		return c, 0, false
 	}
 	if number != 0 {
@@ -110,15 +123,15 @@ func zero(b []byte) bool {
 }
 
 // damage is what no power failure explains: in a log a flaw in what had been
-// synced, as a later chunk tells; in a manifest one that anything good follows.
-func damage(file []byte, number uint32) (proven []flaw) {
+// synced, as our note or a later chunk tells; in a manifest one that anything
+// good follows.
+func damage(file []byte, number uint32, synced int64) (proven []flaw) {
 	good, bad := survey(file, number)
 	for _, f := range bad {
-		for _, c := range good {
-			if c.at > f.at && (number == 0 || c.synced > uint64(f.at)) {
-				proven = append(proven, f)
-				break
-			}
+		if int64(f.at+logHead) <= synced || slices.ContainsFunc(good, func(c chunk) bool {
+			return c.at > f.at && (number == 0 || c.synced > uint64(f.at))
+		}) {
+			proven = append(proven, f)
 		}
 	}
 	return proven

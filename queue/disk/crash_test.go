@@ -106,9 +106,10 @@ func (c *client) settle(tag string, n int, to queue.State, change func() error) 
 }
 
 func (c *client) report() {
-	jobs, err := c.s.Unreported(ctx, 100)
-	c.failed(err)
-	for _, j := range jobs {
+	for j, err := range c.s.Unreported(ctx) {
+		if c.failed(err) {
+			continue
+		}
 		for _, r := range j.Recipients {
 			c.settle(j.Message.MessageID, r.N, queue.Reported, func() error {
 				return c.s.Reported(ctx, queue.Result{ID: j.Message.ID, N: r.N, State: queue.Reported})

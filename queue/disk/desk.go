@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -42,19 +42,16 @@ func (s *Store) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry,
 
 // all returns the messages that a filter may select, in order of arrival.
 func (s *Store) all(f queue.Filter) []*entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if f.ID != "" {
-		if e := s.index.entries[f.ID]; e != nil {
+		if e := s.entry(f.ID); e != nil {
 			return []*entry{e}
 		}
 		return nil
 	}
-	es := make([]*entry, 0, len(s.index.entries))
-	for _, e := range s.index.entries {
-		es = append(es, e)
-	}
-	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
+	s.mu.Lock()
+	es := slices.Collect(maps.Values(s.index.entries))
+	s.mu.Unlock()
+	byID(es)
 	return es
 }
 
@@ -87,40 +84,50 @@ func (s *Store) look(ctx context.Context, e *entry, f queue.Filter) (queue.Entry
 // counts messages.
 func (s *Store) Update(ctx context.Context, f queue.Filter, c queue.Change) (int, error) {
 	changed := 0
+	var gone []queue.ID
 	for x, err := range s.List(ctx, f) {
 		if err != nil {
 			return changed, err
 		}
-		n, err := s.update(x, c)
-		changed += n
+		n, left, err := s.update(x, c)
+		changed, gone = changed+n, append(gone, left...)
 		if err != nil {
 			return changed, err
 		}
 	}
+	if changed == 0 {
+		return 0, nil
+	}
+	err := s.sync()
+	if err == nil {
+		s.removeBodies(gone)
+	}
+	return changed, err
+}
+
+// sync makes durable what was written so far.
+func (s *Store) sync() error {
 	done, err := s.use()
-	if err != nil || changed == 0 {
-		if err == nil {
-			done()
-		}
-		return changed, err
+	if err != nil {
+		return err
 	}
 	defer done()
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.LogData(nil, nil)
-	return changed, s.commit(b, pebble.Sync)
+	return s.commit(b, pebble.Sync)
 }
 
 // update changes the recipients of one entry as they are now, without sync.
-func (s *Store) update(x queue.Entry, c queue.Change) (int, error) {
+func (s *Store) update(x queue.Entry, c queue.Change) (changed int, gone []queue.ID, err error) {
 	done, err := s.use()
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer done()
 	e := s.entry(x.Message.ID)
 	if e == nil {
-		return 0, nil
+		return 0, nil, nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -134,10 +141,10 @@ func (s *Store) update(x queue.Entry, c queue.Change) (int, error) {
 		}
 		rec, err := s.recipient(e.id, r.N)
 		if errors.Is(err, queue.ErrDamaged) {
-			return 0, nil
+			return 0, nil, nil
 		}
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 		next, ok := rec.Changed(c, time.Now().Round(0))
 		if !ok {
@@ -147,11 +154,12 @@ func (s *Store) update(x queue.Entry, c queue.Change) (int, error) {
 		cs = append(cs, change{it, rec})
 	}
 	if len(cs) == 0 {
-		return 0, nil
+		return 0, nil, nil
 	}
-	return len(cs), s.write(cs, pebble.NoSync, func(it *item, st queue.State, due time.Duration, _ int) {
+	gone, err = s.write(cs, pebble.NoSync, func(it *item, st queue.State, due time.Duration, _ int) {
 		s.index.touch(it, st, due)
 	})
+	return len(cs), gone, err
 }
 
 // Stat counts.

@@ -3,7 +3,9 @@
 // due when. What Commit, Settle, Reported and Update report as done has been
 // synced (one fsync for all that wait at the time), and a body file and its
 // directory before the record that names it. Every record and body carries a
-// checksum; a message that does not match it goes into quarantine, alone. After
+// checksum; a message that does not match it goes into quarantine, alone, also
+// where a file of Pebble's is damaged (but for a table's index, and the manifest:
+// there is no start without them). After
 // a failed write or sync nothing more is accepted or handed out until a restart
 // has read what is really there.
 package disk
@@ -43,13 +45,15 @@ type Store struct {
 	fs   vfs.FS
 	dir  string
 	only io.Closer // the lock on dir
+	note vfs.File  // how far the log was synced
 	db   *pebble.DB
 	ids  ids
 	ran  clock
 	stop chan struct{} // closed by Close
 	ill  chan struct{} // closed when sick is set
 
-	opened atomic.Bool // Open is done: from now on a failure ends the process
+	opened  atomic.Bool // Open is done: from now on a failure ends the process
+	hurting atomic.Bool // a table is damaged
 
 	using sync.RWMutex // held for reading while the store is in use, for writing by Close
 
@@ -84,6 +88,9 @@ func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 		if s.health() == nil && s.db != nil {
 			_ = s.until(s.db.Close)
 		}
+		if s.health() == nil && s.note != nil {
+			_ = s.note.Close()
+		}
 		if s.only != nil {
 			_ = s.only.Close()
 		}
@@ -99,6 +106,9 @@ func (s *Store) open() error {
 		return err
 	}
 	if err := s.lockDir(); err != nil {
+		return err
+	}
+	if err := s.makeDB(); err != nil {
 		return err
 	}
 	if err := s.checkManifest(); err != nil {
@@ -119,20 +129,42 @@ func (s *Store) open() error {
 	if err := s.scan(); err != nil {
 		return err
 	}
+	if err := s.rebuild(); err != nil {
+		return err
+	}
 	if err := s.sweep(); err != nil {
 		return err
 	}
 	return s.openMarks()
 }
 
-// makeDir makes the directory for us alone, durably.
+// makeDir makes the directory for us alone, durably, and those on the way to it
+// that are missing.
 func (s *Store) makeDir() error {
-	for _, d := range []string{s.dir, s.path("db"), s.path("bodies")} {
+	names := []string{s.dir, s.fs.PathDir(s.dir)} // where names are that must last
+	for d := names[1]; s.missing(d) && s.fs.PathDir(d) != d; d = s.fs.PathDir(d) {
+		names = append(names, s.fs.PathDir(d))
+	}
+	for _, d := range []string{s.dir, s.path("bodies")} {
 		if err := s.fs.MkdirAll(d, 0o700); err != nil {
 			return err
 		}
 	}
-	if err := syncDir(s.fs, s.fs.PathDir(s.dir)); err != nil {
+	for _, d := range names {
+		if err := syncDir(s.fs, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDB does the same for Pebble's directory.
+func (s *Store) makeDB() error {
+	if err := s.resume(); err != nil {
+		return err
+	}
+	s.remember()
+	if err := s.fs.MkdirAll(s.path("db"), 0o700); err != nil {
 		return err
 	}
 	return syncDir(s.fs, s.dir)
@@ -163,7 +195,7 @@ func (s *Store) openPebble() error {
 		return err
 	}
 	if !desc.Exists {
-		db, err := s.pebble()
+		db, err := s.pebble(s.path("db"), s.noteSynced)
 		if err != nil {
 			return err
 		}
@@ -171,23 +203,38 @@ func (s *Store) openPebble() error {
 			return err
 		}
 	}
-	if s.db, err = s.pebble(); err != nil {
+	if s.db, err = s.pebble(s.path("db"), s.noteSynced); err != nil {
 		return fmt.Errorf("%w (%s with %s and %s is left as it is)", err, s.path("db"), desc.ManifestFilename, desc.OptionsFilename)
 	}
 	return nil
 }
 
-func (s *Store) pebble() (*pebble.DB, error) {
+func (s *Store) pebble(dir string, synced func(log string, n int64)) (*pebble.DB, error) {
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
-	return pebble.Open(s.path("db"), &pebble.Options{
-		FS:                 beneath{s.fs, s.doom, s.opened.Load},
+	o := &pebble.Options{
+		FS:                 beneath{s.fs, s.doom, s.opened.Load, synced},
 		Cache:              cache,
 		MemTableSize:       32 << 20, // grows to this from 256 KiB
 		FormatMajorVersion: pebble.FormatNewest,
-		Logger:             pebbleLog{s},
-		EventListener:      s.events(),
-	})
+		Levels:             blocks(),
+		// Tables pile up while a damaged one forbids to merge them. That may slow
+		// mail down, but not stop it.
+		L0StopWritesThreshold: 1 << 20,
+		Logger:                pebbleLog{s},
+		EventListener:         s.events(),
+	}
+	o.Experimental.CompactionScheduler = merging{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), &s.hurting}
+	return pebble.Open(dir, o)
+}
+
+// blocks gives each record a block of its own, so that damage to a block is
+// damage to one record.
+func blocks() (l [7]pebble.LevelOptions) {
+	for i := range l {
+		l[i].BlockSize, l[i].IndexBlockSize = 1, 32<<10
+	}
+	return l
 }
 
 // Close ends all waiting and gives the directory free. Bodies being read stay
@@ -213,7 +260,7 @@ func (s *Store) Close() error {
 	if err == nil {
 		err = s.until(s.db.Close)
 	}
-	return errors.Join(err, s.marks.close(), s.only.Close())
+	return errors.Join(err, s.marks.close(), s.note.Close(), s.only.Close())
 }
 
 // flush moves what is in memory and in the log to a table.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,14 +56,32 @@ type onDisk struct {
 
 func (s *onDisk) Crash(t *testing.T) queuetest.Crasher {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "queue")
-	if err := os.CopyFS(dir, os.DirFS(s.dir)); err != nil {
-		t.Fatal(err)
-	}
+	dir := s.snapshot(t)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return &onDisk{mustOpen(t, vfs.Default, dir, Options{MinFree: 1}), dir}
+}
+
+// snapshot copies the directory as it is at one moment: a copy during which
+// Pebble tidied up in the background does not count.
+func (s *onDisk) snapshot(t *testing.T) string {
+	t.Helper()
+	for {
+		before, err := os.ReadDir(filepath.Join(s.dir, "db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(t.TempDir(), "queue")
+		copied := os.CopyFS(dir, os.DirFS(s.dir))
+		after, err := os.ReadDir(filepath.Join(s.dir, "db"))
+		if err != nil || copied != nil && !errors.Is(copied, fs.ErrNotExist) {
+			t.Fatal(copied, err)
+		}
+		if copied == nil && slices.EqualFunc(before, after, func(a, b fs.DirEntry) bool { return a.Name() == b.Name() }) {
+			return dir
+		}
+	}
 }
 
 // inMem crashes by losing all that was not synced, as after a power failure.

@@ -203,7 +203,7 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 	m.ID, m.Size, m.Received = d.id, d.size, wall.Round(0)
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := set(b, messageKey(d.id), message{*m, d.sum.Sum(nil), large}); err != nil {
+	if err := set(b, messageKey(d.id), message{*m, d.sum.Sum(nil), large, len(rs)}); err != nil {
 		return err
 	}
 	if !large {
@@ -217,7 +217,7 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 		if r.State == "" {
 			r.State, r.Next = queue.Waiting, m.Received
 		}
-		rec := recipient{Recipient: *r, Since: now, Delay: max(0, r.Next.Sub(wall))}
+		rec := recipient{Recipient: *r, Of: d.id, Since: now, Delay: max(0, r.Next.Sub(wall))}
 		if err := set(b, rcptKey(d.id, i), rec); err != nil {
 			return err
 		}

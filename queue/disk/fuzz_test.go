@@ -7,8 +7,8 @@ import (
 )
 
 func FuzzRecord(f *testing.F) {
-	f.Add(seal([]byte(`{"ID":"0000000000AA","Sum":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}`)))
-	f.Add(seal([]byte(`{"N":0,"State":"waiting","Since":5}`)))
+	f.Add(seal([]byte(`{"ID":"0000000000AA","Sum":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Count":1}`)))
+	f.Add(seal([]byte(`{"n":0,"state":"waiting","Of":"0000000000AA","Since":5}`)))
 	f.Add(appendClock(time.Hour, 7))
 	f.Add([]byte(nil))
 	f.Add([]byte("\x00\x00\x00\x00\x01\xff\xff\xff\xff"))
@@ -24,7 +24,7 @@ func FuzzRecord(f *testing.F) {
 					t.Fatal(err)
 				}
 			}
-			if r, err := decodeRecipient(0, v); err == nil {
+			if r, err := decodeRecipient("0000000000AA", 0, v); err == nil {
 				r.accrue(time.Hour)
 				if d := r.due(time.Hour, time.Now()); d < time.Hour {
 					t.Fatalf("due at %v, an hour into the run", d)
@@ -63,6 +63,6 @@ func FuzzChunks(f *testing.F) {
 				t.Fatalf("the flaw at %d was not mended", x.at)
 			}
 		}
-		_ = readable(file, number)
+		_ = readable(file, number, bad)
 	})
 }

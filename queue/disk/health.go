@@ -75,12 +75,13 @@ func (s *Store) events() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
 			if pebble.IsCorruptionError(err) {
-				s.log.Error("queue file damaged", "err", err)
+				s.hurt()
 				return
 			}
 			s.doom(err)
 		},
 		DataCorruption: func(d pebble.DataCorruptionInfo) {
+			s.hurt()
 			s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: %v", d.Path, d.Details))
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,11 @@ type item struct {
 	tries int
 	where *pile // waiting or ready of d, or nil
 	pos   int   // in where
+}
+
+// byID sorts entries in the order of arrival.
+func byID(es []*entry) {
+	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
 }
 
 func (e *entry) find(n int) *item {
@@ -266,7 +272,7 @@ func (x *index) vacate(d *destination, now time.Duration) {
 		delete(d.taken, it)
 		it.token = 0
 		if it.state == queue.Waiting {
-			heap.Push(&d.ready, it)
+			heap.Push(&d.waiting, it) // the operator may have put it off meanwhile
 		}
 	}
 	x.fix(d)

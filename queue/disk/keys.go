@@ -13,19 +13,22 @@ import (
 
 // The key spaces. IDs have a fixed length, so keys sort by arrival.
 //
-//	f             form of the store: a number in decimal
+//	b/ID          the body of a message, when it is small
 //	c             the clock: how long we ran in all, and the last ID given
+//	f             form of the store: a number in decimal
 //	m/ID          a message
 //	r/ID/NNNNNNNN one of its recipients (N in hexadecimal)
-//	b/ID          its body, when it is small
-//	q/...         the same keys again, of messages in quarantine
+//	x/...         the same keys again, of messages in quarantine
+//
+// Reading a space may read a record of the next one too, so what must be read at
+// any price comes last but for what nobody waits for.
 const (
 	formKey       = "f"
 	clockKey      = "c"
 	messageSpace  = "m/"
 	rcptSpace     = "r/"
 	bodySpace     = "b/"
-	quarantine    = "q/"
+	quarantine    = "x/"
 	idLen         = 12
 	quarantineMsg = quarantine + messageSpace
 )

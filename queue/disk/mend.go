@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -16,21 +16,24 @@ import (
 // so that what it holds is read and our own checksums put away the one message
 // that was hit. Whatever else is damaged is an error that names file and place.
 func (s *Store) checkFiles() error {
+	noted, synced, err := s.readNote()
+	if err != nil {
+		return err
+	}
 	names, err := s.fs.List(s.path("db"))
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
 		name := s.path("db", n)
+		number, isLog := logNumber(n)
 		switch {
 		case strings.HasPrefix(n, "MANIFEST-"):
-			err = s.checkFile(name, 0)
-		case strings.HasSuffix(n, ".log"):
-			number, perr := strconv.ParseUint(strings.TrimSuffix(n, ".log"), 10, 32)
-			if perr != nil {
-				continue // not one of Pebble's
-			}
-			err = s.checkFile(name, uint32(number))
+			err = s.checkFile(name, 0, 0)
+		case isLog && number == noted:
+			err = s.checkFile(name, number, synced)
+		case isLog:
+			err = s.checkFile(name, number, 0)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -39,7 +42,9 @@ func (s *Store) checkFiles() error {
 	return nil
 }
 
-func (s *Store) checkFile(name string, number uint32) error {
+// checkFile checks a manifest (number 0), or a log of which so many octets are
+// known to have been synced.
+func (s *Store) checkFile(name string, number uint32, synced int64) error {
 	f, err := s.fs.Open(name)
 	if err != nil {
 		return err
@@ -48,7 +53,10 @@ func (s *Store) checkFile(name string, number uint32) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	flaws := damage(file, number)
+	if int64(len(file)) < synced {
+		s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: cut short at octet %d of %d; what they held is lost", name, len(file), synced))
+	}
+	flaws := damage(file, number, synced)
 	if len(flaws) == 0 {
 		return nil
 	}
@@ -58,7 +66,7 @@ func (s *Store) checkFile(name string, number uint32) error {
 		}
 		copy(file[d.at:], d.mended)
 	}
-	if err := readable(file, number); err != nil {
+	if err := readable(file, number, flaws); err != nil {
 		return errDamage("a record at octet %d or later is not as written (%v); restore the file from a backup", flaws[0].at, err)
 	}
 	s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: octets %d to %d; the rest is read", name, flaws[0].at, flaws[0].end))
@@ -66,23 +74,33 @@ func (s *Store) checkFile(name string, number uint32) error {
 }
 
 // readable says whether a log holds nothing but batches as we write them, one
-// after the other.
-func readable(file []byte, number uint32) error {
-	good, _ := survey(file, number)
+// after the other, when these flaws have been mended.
+func readable(file []byte, number uint32, mended []flaw) error {
+	good, bad := survey(file, number)
 	var batch []byte
-	var next uint64 // the sequence number that the next batch begins with at the earliest
+	whole, begun := true, 0 // whether the last batch has ended; where it began
+	var next uint64         // the sequence number that the next batch begins with at the earliest
 	for _, c := range good {
-		kind := file[c.at+6] // full, first, middle, last
-		if kind == 9 || kind == 10 {
-			batch = nil
+		if len(bad) > 0 && c.at > bad[0].at {
+			break // what a power failure left counts to here
+		}
+		kind := file[c.at+6]
+		if begins := kind == kindFull || kind == kindFirst; begins != whole {
+			return errors.New("a piece of a batch is missing or out of order")
+		} else if begins {
+			begun = c.at
 		}
 		batch = append(batch, file[c.at+headSize(kind):c.end]...)
-		if kind == 10 || kind == 11 {
+		if whole = kind == kindFull || kind == kindLast; !whole {
 			continue
 		}
 		if err := checkBatch(batch, &next); err != nil {
 			return err
 		}
+		batch = nil
+	}
+	if !whole && slices.ContainsFunc(mended, func(f flaw) bool { return f.at == begun }) {
+		return errors.New("the end of a batch is missing")
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func (s *Store) move(b *pebble.Batch, k []byte) error {
 
 // countQuarantined counts, and names in the log, what an operator should look at.
 func (s *Store) countQuarantined() error {
-	return s.each(quarantineMsg, func(k, _ []byte) error {
+	err := s.each(quarantineMsg, func(k, _ []byte) error {
 		s.quarantined++
 		id := string(k[len(quarantineMsg):])
 		if v, ok := parseID(id); ok {
@@ -73,4 +73,8 @@ func (s *Store) countQuarantined() error {
 		s.log.Warn("message in quarantine", "id", id)
 		return nil
 	})
+	if pebble.IsCorruptionError(err) {
+		return nil // it was logged, and what is in quarantine holds up nothing else
+	}
+	return err
 }

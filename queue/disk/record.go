@@ -62,13 +62,15 @@ func open(b []byte) ([]byte, error) {
 // message is the record of a message.
 type message struct {
 	queue.Message
-	Sum  []byte // SHA-256 of the stored body
-	File bool   // the body is a file, not a value
+	Sum   []byte // SHA-256 of the stored body
+	File  bool   // the body is a file, not a value
+	Count int    // how many recipients it had at first
 }
 
 // recipient is the record of a recipient. Age and Ours are true as of Since.
 type recipient struct {
 	queue.Recipient
+	Of    queue.ID      // its message: a record under another's key is damage
 	Since time.Duration // by the clock of the time we ran
 	Delay time.Duration // how long before Next it was put off: bounds the wait after a clock jump
 }
@@ -98,13 +100,14 @@ func decodeMessage(id queue.ID, b []byte) (*message, error) {
 	if err := decode(b, m); err != nil {
 		return nil, err
 	}
-	if m.ID != id || m.Size < 0 || len(m.Sum) != 32 {
+	if m.ID != id || m.Size < 0 || len(m.Sum) != 32 || m.Count < 1 {
 		return nil, errDamage("the record is not that of message %s", id)
 	}
 	return m, nil
 }
 
-func decodeRecipient(n int, b []byte) (*recipient, error) {
+// decodeRecipient also holds the record against its key.
+func decodeRecipient(id queue.ID, n int, b []byte) (*recipient, error) {
 	r := &recipient{}
 	if err := decode(b, r); err != nil {
 		return nil, err
@@ -114,8 +117,8 @@ func decodeRecipient(n int, b []byte) (*recipient, error) {
 	default:
 		return nil, errDamage("recipient in state %q", r.State)
 	}
-	if r.N != n {
-		return nil, errDamage("the record is that of recipient %d, not %d", r.N, n)
+	if r.Of != id || r.N != n {
+		return nil, errDamage("the record is that of recipient %d of %s, not of %d of %s", r.N, r.Of, n, id)
 	}
 	return r, nil
 }

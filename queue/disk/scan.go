@@ -38,7 +38,7 @@ func (s *Store) checkManifest() error {
 // checkForm writes the form of the key spaces, or holds it against ours.
 func (s *Store) checkForm() error {
 	v, err := s.get([]byte(formKey))
-	if errors.Is(err, pebble.ErrNotFound) {
+	if errors.Is(err, pebble.ErrNotFound) || pebble.IsCorruptionError(err) { // the records say their version too
 		return s.db.Set([]byte(formKey), []byte(form), pebble.Sync)
 	}
 	if err == nil && string(v) != form {
@@ -65,13 +65,17 @@ func (s *Store) readClock() error {
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
 	}
-	if err != nil {
-		return err
+	var ran time.Duration
+	var last uint64
+	if err == nil {
+		ran, last, err = parseClock(v)
 	}
-	ran, last, err := parseClock(v)
-	if err != nil {
+	switch {
+	case errors.Is(err, queue.ErrDamaged), pebble.IsCorruptionError(err):
 		s.log.Warn("queue clock lost", "err", err)
 		return nil
+	case err != nil:
+		return err
 	}
 	s.ran.base = ran
 	s.ids.seen(last)
@@ -121,17 +125,12 @@ func (s *Store) scan() error {
 			s.log.Warn("foreign record left alone", "err", fmt.Sprintf("key %q", k))
 			return nil
 		}
-		r, err := decodeRecipient(n, v)
-		if errors.Is(err, errNewer) {
-			return fmt.Errorf("record %s: %w", k, err)
-		}
-		if err != nil {
-			damaged[id] = err
-			return nil
-		}
-		s.enter(id, r)
-		return nil
+		return s.admit(id, n, v, damaged)
 	})
+	if pebble.IsCorruptionError(err) {
+		s.hurt()
+		err = s.salvage(damaged)
+	}
 	if err != nil {
 		return err
 	}
@@ -139,6 +138,20 @@ func (s *Store) scan() error {
 		if err := s.isolate(id, why); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// admit puts a recipient's record into the index, or its message into damaged.
+func (s *Store) admit(id queue.ID, n int, v []byte, damaged map[queue.ID]error) error {
+	r, err := decodeRecipient(id, n, v)
+	switch {
+	case errors.Is(err, queue.ErrDamaged):
+		damaged[id] = err
+	case err != nil:
+		return fmt.Errorf("record %s: %w", rcptKey(id, n), err)
+	default:
+		s.enter(id, r)
 	}
 	return nil
 }

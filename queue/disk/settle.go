@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -62,7 +61,9 @@ func (s *Store) book(rs []queue.Result, may func(*item) error) error {
 	if err != nil || len(cs) == 0 {
 		return err
 	}
-	return s.write(cs, pebble.Sync, s.index.place)
+	gone, err := s.write(cs, pebble.Sync, s.index.place)
+	s.removeBodies(gone)
+	return err
 }
 
 // lockEntries locks the entries that results are about, in the order of their IDs so
@@ -76,7 +77,7 @@ func (s *Store) lockEntries(rs []queue.Result) []*entry {
 		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
+	byID(es)
 	es = slices.Compact(es)
 	for _, e := range es {
 		e.mu.Lock()
@@ -96,15 +97,17 @@ func (s *Store) changes(rs []queue.Result, may func(*item) error) ([]change, err
 	s.mu.Lock()
 	var items []*item
 	var due []queue.Result
+	seen := map[*item]bool{}
 	for _, r := range rs {
 		e := s.index.entries[r.ID]
 		if e == nil {
 			continue
 		}
 		it := e.find(r.N)
-		if it == nil || slices.Contains(items, it) {
+		if it == nil || seen[it] {
 			continue
 		}
+		seen[it] = true
 		if err := may(it); err != nil {
 			s.mu.Unlock()
 			return nil, err
@@ -129,22 +132,22 @@ func (s *Store) changes(rs []queue.Result, may func(*item) error) ([]change, err
 }
 
 // write writes the changes of recipients whose entries are locked, and when
-// that is done moves them in the index by place.
-func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, queue.State, time.Duration, int)) error {
+// that is done moves them in the index by place. It returns the messages that
+// are gone; their body files may be removed once the write is synced.
+func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, queue.State, time.Duration, int)) (gone []queue.ID, err error) {
 	b := s.db.NewBatch()
 	defer b.Close()
 	left := map[*entry]int{}
 	for _, c := range cs {
 		if err := s.record(b, c, left); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	gone, err := s.leave(b, left)
-	if err != nil {
-		return err
+	if gone, err = s.leave(b, left); err != nil {
+		return nil, err
 	}
 	if err := s.commit(b, o); err != nil {
-		return err
+		return nil, err
 	}
 	s.mu.Lock()
 	for _, c := range cs {
@@ -155,10 +158,15 @@ func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, que
 		}
 	}
 	s.mu.Unlock()
+	return gone, nil
+}
+
+// removeBodies removes what body files messages had that are gone; what stays
+// is swept at the next open.
+func (s *Store) removeBodies(gone []queue.ID) {
 	for _, id := range gone {
-		_ = s.fs.Remove(s.bodyPath(id)) // if it has one; what stays is swept at the next open
+		_ = s.fs.Remove(s.bodyPath(id))
 	}
-	return nil
 }
 
 // record puts one change into b and counts who leaves each message.

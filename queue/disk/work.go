@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -134,13 +134,32 @@ func (s *Store) Take(ctx context.Context, l queue.Lease, n int) ([]queue.Job, er
 		switch {
 		case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
 			continue // it is in quarantine, or was removed this moment
+		case err != nil && s.health() != nil:
+			return jobs, err
 		case err != nil:
-			return jobs, fmt.Errorf("read message %s: %w", e.id, err)
+			s.putAside(l, items, err)
 		case len(j.Recipients) > 0:
 			jobs = append(jobs, j)
 		}
 	}
 	return jobs, nil
+}
+
+// unreadable is how long a message waits that the disk would not give.
+const unreadable = 5 * time.Minute
+
+// putAside lets recipients wait whose records could not be read, though nothing
+// says that they are damaged, so that they do not hold up the destination's other
+// mail. Only the index knows: after a restart they are due.
+func (s *Store) putAside(l queue.Lease, items []*item, why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log.Warn("message not readable", "id", items[0].e.id, "err", why)
+	for _, it := range items {
+		if it.token == l.Token && it.state == queue.Waiting {
+			s.index.place(it, it.state, s.ran.now()+unreadable, it.tries)
+		}
+	}
 }
 
 // pick takes the due recipients of the oldest message of a destination.
@@ -196,7 +215,7 @@ func (s *Store) recipient(id queue.ID, n int) (*recipient, error) {
 	var r *recipient
 	switch {
 	case err == nil:
-		r, err = decodeRecipient(n, v)
+		r, err = decodeRecipient(id, n, v)
 	case errors.Is(err, pebble.ErrNotFound):
 		err = errDamage("the record of recipient %d is gone", n)
 	case pebble.IsCorruptionError(err):
@@ -252,34 +271,26 @@ func (s *Store) inHand(l queue.Lease, id queue.ID, ns []int) ([]*item, error) {
 	return items, nil
 }
 
-// Unreported returns failed recipients, oldest message first.
-func (s *Store) Unreported(ctx context.Context, n int) ([]queue.Job, error) {
-	done, err := s.use()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	s.mu.Lock()
-	var es []*entry
-	for it := range s.index.failed {
-		es = append(es, it.e)
-	}
-	s.mu.Unlock()
-	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
-	var jobs []queue.Job
-	for _, e := range slices.Compact(es) {
-		if len(jobs) == n || ctx.Err() != nil {
-			break
+// Unreported goes through the messages that had failed recipients when it began.
+func (s *Store) Unreported(ctx context.Context) iter.Seq2[queue.Job, error] {
+	return func(yield func(queue.Job, error) bool) {
+		s.mu.Lock()
+		var es []*entry
+		for it := range s.index.failed {
+			es = append(es, it.e)
 		}
-		j, err := s.read(e, func(it *item) bool { return it.state == queue.Failed })
-		switch {
-		case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
-			continue
-		case err != nil:
-			return jobs, err
-		case len(j.Recipients) > 0:
-			jobs = append(jobs, j)
+		s.mu.Unlock()
+		byID(es)
+		for _, e := range slices.Compact(es) {
+			x, err := s.look(ctx, e, queue.Filter{State: queue.Failed})
+			switch {
+			case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
+				continue
+			case err == nil && len(x.Recipients) == 0:
+				continue
+			case !yield(queue.Job{Message: &x.Message, Recipients: x.Recipients}, err):
+				return
+			}
 		}
 	}
-	return jobs, ctx.Err()
 }

@@ -96,3 +96,21 @@ func updateLeased(t *testing.T, s Crasher) {
 	stat(t, s, queue.Stat{})
 	nothing(t, s)
 }
+
+// putOffLeased: what was put off while it was in hand is not due when the lease
+// ends, and keeps nothing else from being due.
+func putOffLeased(t *testing.T, s Crasher) {
+	first, second := put(t, s, "a.example"), put(t, s, "a.example")
+	l, j := next(t, s)
+	if j.Message.ID != first {
+		t.Fatalf("took %s, want %s", j.Message.ID, first)
+	}
+	change(t, s, queue.Filter{ID: first}, queue.Change{State: queue.Waiting, Delay: time.Hour}, 1)
+	ok(t, s.Release(ctx, l))
+	if l, j = next(t, s); j.Message.ID != second {
+		t.Fatalf("took %s, want %s", j.Message.ID, second)
+	}
+	if js := must[[]queue.Job](t)(s.Take(ctx, l, 1)); len(js) != 0 {
+		t.Fatalf("took what was put off: %+v", js)
+	}
+}

@@ -48,6 +48,7 @@ func Test(t *testing.T, open func(t *testing.T) queue.Store) {
 		{"list in order, filtered", list},
 		{"the operator's changes", update},
 		{"the operator's changes during a lease", updateLeased},
+		{"put off during a lease", putOffLeased},
 		{"age counts while we run", age},
 		{"sending needs the lease", sending},
 		{"unknown messages", unknown},
@@ -167,6 +168,16 @@ func entries(t *testing.T, s queue.Store, f queue.Filter) []queue.Entry {
 		es = append(es, e)
 	}
 	return es
+}
+
+func unreported(t *testing.T, s queue.Store) []queue.Job {
+	t.Helper()
+	var js []queue.Job
+	for j, err := range s.Unreported(ctx) {
+		ok(t, err)
+		js = append(js, j)
+	}
+	return js
 }
 
 // only returns the one recipient that is left.

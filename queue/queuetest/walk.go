@@ -167,7 +167,7 @@ func (m *model) releaseOne(t *testing.T, s Crasher, rng *rand.Rand) string {
 
 func (m *model) report(t *testing.T, s Crasher) string {
 	var rs []queue.Result
-	for _, j := range must[[]queue.Job](t)(s.Unreported(ctx, 2)) {
+	for _, j := range unreported(t, s) {
 		for _, r := range j.Recipients {
 			k := name{j.Message.ID, r.N}
 			if x := m.rcpts[k]; x == nil || x.state != queue.Failed {

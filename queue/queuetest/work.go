@@ -136,7 +136,7 @@ func failed(t *testing.T, s Crasher) {
 	settle(t, s, l, j, queue.Result{State: queue.Failed, Reason: "550", Attempt: &queue.Attempt{Outcome: queue.Refused}})
 	s = s.Crash(t)
 	stat(t, s, queue.Stat{Messages: 1, Waiting: 1, Failed: 1})
-	js := must[[]queue.Job](t)(s.Unreported(ctx, 10))
+	js := unreported(t, s)
 	if len(js) != 1 || len(js[0].Recipients) != 1 || js[0].Recipients[0].Reason != "550" || js[0].Message.ID != id {
 		t.Fatalf("unreported: %+v", js)
 	}
@@ -147,7 +147,7 @@ func failed(t *testing.T, s Crasher) {
 	want(t, s.Reported(ctx, queue.Result{ID: id, N: 1 - n, State: queue.Reported}), queue.ErrNotFound)
 	s = s.Crash(t)
 	stat(t, s, queue.Stat{Messages: 1, Waiting: 1})
-	if js := must[[]queue.Job](t)(s.Unreported(ctx, 10)); len(js) != 0 {
+	if js := unreported(t, s); len(js) != 0 {
 		t.Fatalf("still unreported: %+v", js)
 	}
 }

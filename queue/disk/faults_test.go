@@ -1,0 +1,261 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"smtprelay/queue"
+)
+
+// watched is a file system on which each operation is asked for first.
+type watched struct {
+	mu  sync.Mutex
+	ask func(op errorfs.Op) error
+}
+
+func (w *watched) wrap(fs vfs.FS) vfs.FS {
+	return errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.ask == nil {
+			return nil
+		}
+		return w.ask(op)
+	}))
+}
+
+func (w *watched) watch(ask func(op errorfs.Op) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ask = ask
+}
+
+// A message that the disk does not give holds up neither its destination nor the
+// notices about others, and is there when the disk gives it again.
+func TestUnreadableMessageHoldsUpNoOther(t *testing.T) {
+	type place struct {
+		path   string
+		offset int64
+	}
+	three := newThree(t, 50)
+	var disk watched
+	open := func(j *journal) *Store {
+		disk.watch(nil)
+		return mustOpen(t, disk.wrap(three.copy()), "queue", Options{Log: j.logger()})
+	}
+	var log journal
+	s := open(&log)
+	bad := map[place]bool{}
+	disk.watch(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt {
+			bad[place{op.Path, op.Offset}] = true
+		}
+		return nil
+	})
+	value(t, s, messageKey(three.victim))
+	if len(bad) != 1 {
+		t.Fatalf("reading the record took %v", bad)
+	}
+
+	s = open(&log)
+	disk.watch(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileReadAt && bad[place{op.Path, op.Offset}] {
+			return errorfs.ErrInjected
+		}
+		return nil
+	})
+	for range 2 { // destinations
+		l := lease(t, s)
+		jobs, err := s.Take(t.Context(), l, 10)
+		if err != nil || len(jobs) != 2 {
+			t.Fatalf("took %d of the 2 that can be read: %v", len(jobs), err)
+		}
+		for _, j := range jobs {
+			if err := s.Settle(t.Context(), l, queue.Result{ID: j.Message.ID, N: j.Recipients[0].N, State: queue.Failed}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Release(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(log.String(), "message not readable") || !strings.Contains(log.String(), string(three.victim)) {
+		t.Errorf("the log says\n%s", log.String())
+	}
+	if st, _ := s.Stat(t.Context()); st != (queue.Stat{Messages: 3, Waiting: 2, Failed: 4}) {
+		t.Fatalf("%+v", st)
+	}
+	if n := len(failures(t, s)); n != 2 {
+		t.Fatalf("%d messages with failures, want 2", n)
+	}
+
+	disk.watch(nil)
+	s.ran.base += unreadable
+	l := lease(t, s)
+	if jobs, err := s.Take(t.Context(), l, 10); err != nil || len(jobs) != 1 || jobs[0].Message.ID != three.victim {
+		t.Fatalf("once the disk gives it: %v, %v", jobs, err)
+	}
+}
+
+func failures(t *testing.T, s *Store) (ids []queue.ID) {
+	t.Helper()
+	for j, err := range s.Unreported(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, j.Message.ID)
+	}
+	return ids
+}
+
+// What the operator removes takes its body file with it only when its records
+// are gone for good: otherwise a crash would leave a message without a body.
+func TestRemovalIsSyncedBeforeTheBodyGoes(t *testing.T) {
+	var disk watched
+	s := mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
+	for range 3 {
+		commit(t, s, make([]byte, 2*inline), "a.example")
+	}
+	synced, removed := false, 0
+	disk.watch(func(op errorfs.Op) error {
+		switch {
+		case strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData):
+			synced = true
+		case op.Kind == errorfs.OpRemove && strings.Contains(op.Path, "bodies"):
+			if !synced {
+				return errors.New("too early")
+			}
+			removed++
+		}
+		return nil
+	})
+	n, err := s.Update(t.Context(), queue.Filter{}, queue.Change{State: queue.Removed})
+	if n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	disk.watch(nil)
+	left := 0
+	for _, d := range must(s.fs.List(s.path("bodies"))) {
+		left += len(must(s.fs.List(s.path("bodies", d))))
+	}
+	if removed != 3 || left != 0 {
+		t.Errorf("%d body files removed, %d left", removed, left)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// A crash while the store recovers from a crash costs nothing either.
+func TestCrashInRecovery(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	c := &client{l: newLedger(), fs: mem, fatal: func(err error) { t.Error(err) }}
+	step, points := 0, 0
+	c.run(func() bool {
+		if step++; step%6 != 0 {
+			return false
+		}
+		for _, kept := range []int{0, 100} {
+			left := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(uint64(step), 1))})
+			n, wrong := c.l.crashAgain(left, kept)
+			points += n
+			for _, w := range wrong {
+				t.Errorf("step %d, %s", step, w)
+			}
+		}
+		return t.Failed()
+	})
+	if points < 200 {
+		t.Errorf("only %d crashes", points)
+	}
+}
+
+// crashAgain opens what a crash left, and the power fails before every write and
+// sync of that.
+func (l *ledger) crashAgain(left *vfs.MemFS, kept int) (points int, wrong []string) {
+	var w watched
+	w.ask = func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose {
+			return nil
+		}
+		points++
+		again := left.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(uint64(points), 2))})
+		for _, x := range l.copy().check(again) {
+			wrong = append(wrong, fmt.Sprintf("crash %d (op %d on %s), %d %% kept: %s", points, op.Kind, op.Path, kept, x))
+		}
+		return nil
+	}
+	for _, x := range l.copy().check(w.wrap(left)) {
+		wrong = append(wrong, "after a crash: "+x)
+	}
+	return points, wrong
+}
+
+// A crash while a damaged table is written anew costs nothing more.
+func TestCrashInRebuild(t *testing.T) {
+	three := newThree(t, 2000)
+	name := only(t, three.mem, ".sst")
+	st, err := three.mem.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int64{0, st.Size() * 2 / 5, st.Size() * 3 / 5} { // a body, a message, a recipient
+		mem, points := three.copy(), 0
+		rewriteFile(t, mem, name, flip(int(at)))
+		if at != st.Size()*3/5 { // a recipient is missed when the store is opened, the others when they are read
+			s := mustOpen(t, mem, "queue", Options{})
+			for id := range three.bodies {
+				_ = readAll(s, id)
+			}
+			if err := s.Close(); err != nil || s.quarantined != 1 {
+				t.Fatal(s.quarantined, err)
+			}
+		}
+		var disk watched
+		disk.watch(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || op.Kind == errorfs.OpFileClose {
+				return nil
+			}
+			points++
+			for _, kept := range []int{0, 100} {
+				left := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: kept, RNG: rand.New(rand.NewPCG(uint64(points), 3))})
+				again := mustOpen(t, left, "queue", Options{})
+				if got := deliverAll(t, again); len(got)+again.quarantined != 3 || again.quarantined > 1 {
+					t.Errorf("octet %d, crash %d (op %d on %s), %d %% kept: delivered %v, %d in quarantine",
+						at, points, op.Kind, op.Path, kept, got, again.quarantined)
+				}
+				if err := again.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			return nil
+		})
+		s := mustOpen(t, disk.wrap(mem), "queue", Options{})
+		disk.watch(nil)
+		if points < 20 || !s.missing(s.hurtPath()) || s.missing(s.path("db.damaged")) || s.quarantined != 1 {
+			t.Errorf("octet %d: %d crashes, %d in quarantine, was it written anew?", at, points, s.quarantined)
+		}
+	}
+}
+
+// The way to the queue is made by the first start, and is durable all the way.
+func TestNewDirectoryIsDurable(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, mem, "var/lib/relay/queue", Options{})
+	commit(t, s, []byte("x"), "a.example")
+	s = mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), "var/lib/relay/queue", Options{})
+	if st, _ := s.Stat(t.Context()); st.Messages != 1 {
+		t.Fatalf("after a power failure: %+v", st)
+	}
+}
