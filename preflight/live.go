@@ -14,7 +14,10 @@ import (
 
 // A key signs only once the world can fetch it: a signature that cannot be
 // verified is worth less than none. So its record is looked for where receivers
-// will find it in the end, at the authoritative servers.
+// will find it in the end, at the authoritative servers. As long as nobody has
+// answered, a key signs all the same: the mail waits until DNS is back, and
+// what is not signed when it is taken never will be. Should there turn out to
+// be no record, receivers treat the signature as none (RFC 6376 section 6.1).
 
 type keys struct {
 	plan *Plan
@@ -28,6 +31,7 @@ type keys struct {
 type keyState struct {
 	record string
 	live   bool
+	heard  bool      // somebody has answered, so that live is not just not known
 	since  time.Time // of the first look that did not find it, while it is not live
 	silent int       // looks without an answer, in a row
 	next   time.Time
@@ -45,13 +49,14 @@ func newKeys(p *Plan, o Outside, log *slog.Logger) *keys {
 
 func keyName(domain, selector string) string { return selector + "._domainkey." + domain }
 
-// Live tells whether the record of a key has been seen at the authoritative
-// servers of its zone, and nothing definite has been seen against it since.
+// Live tells whether a key may sign: its record has been seen at the
+// authoritative servers of its zone, and nothing definite has been seen against
+// it since; or DNS has been silent from the first.
 func (g *Gate) Live(domain, selector string) bool {
 	g.keys.mu.Lock()
 	defer g.keys.mu.Unlock()
 	s, ok := g.keys.by[keyName(domain, selector)]
-	return ok && s.live
+	return ok && (s.live || !s.heard)
 }
 
 // next look at any key; zero when there is none.
@@ -73,6 +78,7 @@ func (k *keys) recall(seen map[string]string) {
 	defer k.mu.Unlock()
 	for name, s := range k.by {
 		s.live = seen[name] != "" && seen[name] == tag(s.record, "p")
+		s.heard = s.live
 	}
 }
 
@@ -105,11 +111,12 @@ func (k *keys) look(ctx context.Context, now time.Time) {
 
 // one key. A temporary error leaves what is known.
 func (k *keys) one(ctx context.Context, name string, now time.Time) {
-	a, asked := k.ask(ctx, name)
+	a, asked, heard := k.ask(ctx, name)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.by[name]
-	was, first := s.live, s.next.IsZero()
+	was, first := *s, s.next.IsZero()
+	s.heard = s.heard || heard
 	s.silent++
 	if definite(a) {
 		s.live = a.Outcome == dns.Present && len(a.Records) == 1 && sameKey(a.Records[0].Text, s.record)
@@ -119,8 +126,8 @@ func (k *keys) one(ctx context.Context, name string, now time.Time) {
 		s.since = now
 	}
 	s.next = now.Add(k.wait(s, a, now))
-	if s.live != was || first && !s.live {
-		k.tell(name, s.live, seen(a)+asked)
+	if s.live != was.live || s.heard != was.heard && !s.live || first && !s.live {
+		k.tell(name, s, seen(a)+asked)
 	}
 }
 
@@ -140,16 +147,17 @@ func seen(a *dns.Answer) string {
 }
 
 // ask the authoritative servers. Where none of them can be reached at all, the
-// resolver has to do; where they do not agree it is no way round them.
-func (k *keys) ask(ctx context.Context, name string) (a *dns.Answer, asked string) {
+// resolver has to do; where they do not agree it is no way round them. heard is
+// false when nobody answered at all.
+func (k *keys) ask(ctx context.Context, name string) (a *dns.Answer, asked string, heard bool) {
 	if k.out.Asker != nil {
 		a, err := dns.AskAuthority(ctx, k.out.DNS, k.out.Asker, k.out.AuthorityPort, name, dns.TypeTXT)
 		if !errors.Is(err, dns.ErrTemporary) || a.Server != "" {
-			return a, " at the authoritative servers"
+			return a, " at the authoritative servers", true
 		}
 	}
 	a, _ = k.out.DNS.Query(ctx, name, dns.TypeTXT)
-	return a, " (resolver only: no authoritative server was reached)"
+	return a, " (resolver only: no authoritative server was reached)", definite(a)
 }
 
 func (k *keys) wait(s *keyState, a *dns.Answer, now time.Time) time.Duration {
@@ -167,13 +175,16 @@ func (k *keys) wait(s *keyState, a *dns.Answer, now time.Time) time.Duration {
 	return min(w, pol.RecheckMin)
 }
 
-func (k *keys) tell(name string, live bool, asked string) {
+func (k *keys) tell(name string, s *keyState, asked string) {
 	selector, domain, _ := strings.Cut(name, "._domainkey.")
-	if live {
+	switch {
+	case s.live:
 		k.log.Info("DKIM key is published and signs", "domain", domain, "selector", selector, "reason", asked)
-		return
+	case !s.heard:
+		k.log.Warn("DKIM key could not be looked for and signs", "domain", domain, "selector", selector, "reason", asked)
+	default:
+		k.log.Warn("DKIM key is not seen published and does not sign", "domain", domain, "selector", selector, "reason", asked)
 	}
-	k.log.Warn("DKIM key is not seen published and does not sign", "domain", domain, "selector", selector, "reason", asked)
 }
 
 // sameKey compares two records as receivers read them.

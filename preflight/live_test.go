@@ -48,10 +48,16 @@ func TestKeysGoLive(t *testing.T) {
 	if g = w.gate(t, m); !g.Live("example.net", "k1") {
 		t.Error("a restart in silence forgot the key")
 	}
-	if g = w.gate(t, nil); g.Live("example.net", "k1") {
-		t.Error("a key never seen is live")
+	w.log = syncBuffer{}
+	if g = w.gate(t, nil); !g.Live("example.net", "k1") || !strings.Contains(w.log.String(), "could not be looked for and signs") {
+		t.Errorf("silence from the first keeps a key from signing:\n%s", w.log.String())
 	}
 	_ = w.dns.Behave("example.net", "")
+	w.dns.Remove(name, "TXT")
+	live("no record after silence", false)
+	if err := w.dns.Add(name + ". 1 IN TXT " + Quote(record)); err != nil {
+		t.Fatal(err)
+	}
 	w.out.AuthorityPort = 1 // nobody listens there
 	w.log = syncBuffer{}
 	if g = w.gate(t, nil); !g.Live("example.net", "k1") || !strings.Contains(w.log.String(), "resolver only") {
