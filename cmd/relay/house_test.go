@@ -21,6 +21,7 @@ import (
 // ours. Arrows go down only.
 var plan = map[string][]string{
 	"cmd/relay":             {"config", "relay", "relay/admin", "relay/deliver", "relay/submit", "relay/sign", "preflight", "preflight/dns"},
+	"cmd/interop":           {},
 	"cmd/demo":              {"preflight/dns", "preflight/dns/dnstest", "relay/deliver/mxtest"},
 	"config":                {"relay", "relay/submit", "relay/sign", "relay/deliver", "relay/report", "relay/admin", "relay/policy", "relay/dial", "preflight", "preflight/dns"},
 	"relay":                 {"relay/submit", "relay/sign", "relay/deliver", "relay/report", "relay/admin", "relay/policy", "relay/dial", "queue", "queue/disk", "preflight", "preflight/dns"},

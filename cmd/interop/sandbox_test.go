@@ -1,0 +1,110 @@
+//go:build interop
+
+package interop
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+)
+
+// workEnv names the directory of this run; that it is set says that we are in
+// the namespaces.
+const workEnv = "RELAY_INTEROP_WORK"
+
+func inside() bool { return os.Getenv(workEnv) != "" }
+
+// sandboxed runs this program anew in namespaces of its own. Whatever it starts
+// and mounts there ends with it, and it ends with us.
+func sandboxed() (code int, err error) {
+	if os.Geteuid() != 0 {
+		return 0, errors.New("namespaces and private roots need root: sudo make interop")
+	}
+	work, err := os.MkdirTemp("", "interop")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, swept(work)) }()
+	if err := prepare(work); err != nil {
+		return 0, err
+	}
+	runtime.LockOSThread() // Pdeathsig speaks of this thread
+	c := exec.Command("/proc/self/exe", os.Args[1:]...)
+	c.Env = append(os.Environ(), workEnv+"="+work)
+	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	if err := c.Start(); err != nil {
+		return 0, fmt.Errorf("make namespaces: %w", err)
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		<-signals
+		c.Process.Kill()
+	}()
+	err = c.Wait()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return max(exit.ExitCode(), 1), nil
+	}
+	return 0, err
+}
+
+// swept removes what is left of a run, but for logs that were kept.
+func swept(work string) error {
+	err := errors.Join(os.RemoveAll(filepath.Join(work, "live")), os.RemoveAll(filepath.Join(work, "bin")))
+	if logs := filepath.Join(work, "logs"); err == nil && !errors.Is(os.Remove(logs), syscall.ENOTEMPTY) {
+		err = os.Remove(work)
+	}
+	return err
+}
+
+// prepare builds the relay and the private roots: what needs the network and
+// the compiler.
+func prepare(work string) error {
+	for _, dir := range []string{"live", "logs", "bin"} {
+		if err := os.Mkdir(filepath.Join(work, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(work, "bin", "relay"), "smtprelay/cmd/relay")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the relay: %w\n%s", err, out)
+	}
+	ps, err := loadPeers()
+	if err != nil {
+		return err
+	}
+	return makeRoots(ps)
+}
+
+// settleIn is the first thing inside: mounts are ours alone, hosts live in memory,
+// and there is a switch for their cables.
+func settleIn(work string) error {
+	live := filepath.Join(work, "live")
+	return errors.Join(
+		syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""),
+		syscall.Mount("proc", "/proc", "proc", 0, ""),
+		syscall.Mount("interop", live, "tmpfs", 0, "mode=755"),
+		syscall.Mount("interop", "/run", "tmpfs", 0, "mode=755"),
+		syscall.Mkdir("/run/netns", 0o755),
+		sh("ip", "link", "add", "switch", "type", "bridge"),
+		sh("ip", "link", "set", "switch", "up"),
+	)
+}
+
+// sh runs a command of the machine that the test runs on.
+func sh(name string, args ...string) error {
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %q: %w: %s", name, args, err, out)
+	}
+	return nil
+}
