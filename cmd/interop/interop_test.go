@@ -33,10 +33,7 @@ func TestSetups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		w.table.print(os.Stdout)
-		w.keepLogs(t.Failed() || *keep)
-	})
+	t.Cleanup(func() { w.table.print(os.Stdout) })
 	t.Run("all", func(t *testing.T) { // until every parallel script has ended
 		testscript.Run(t, testscript.Params{
 			Dir:                "testdata/setup",

@@ -29,7 +29,9 @@ func sandboxed() (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, swept(work)) }()
+	defer func() {
+		err = errors.Join(err, swept(work, err == nil && code == 0 && !*keep))
+	}()
 	if err := prepare(work); err != nil {
 		return 0, err
 	}
@@ -57,13 +59,14 @@ func sandboxed() (code int, err error) {
 	return 0, err
 }
 
-// swept removes what is left of a run, but for logs that were kept.
-func swept(work string) error {
-	err := errors.Join(os.RemoveAll(filepath.Join(work, "live")), os.RemoveAll(filepath.Join(work, "bin")))
-	if logs := filepath.Join(work, "logs"); err == nil && !errors.Is(os.Remove(logs), syscall.ENOTEMPTY) {
-		err = os.Remove(work)
+// swept removes what is left of a run; the logs too when all went well, else it
+// says where they are.
+func swept(work string, all bool) error {
+	if all {
+		return os.RemoveAll(work)
 	}
-	return err
+	fmt.Printf("\nwhat every server wrote is in %s\n", filepath.Join(work, "logs"))
+	return errors.Join(os.RemoveAll(filepath.Join(work, "live")), os.RemoveAll(filepath.Join(work, "bin")))
 }
 
 // prepare builds the relay and the private roots: what needs the network and

@@ -145,13 +145,3 @@ func (w *world) publish(zone string, s *nameserver, records string) error {
 		above = rest
 	}
 }
-
-// keepLogs says where the logs of a run are; those that nobody wants go.
-func (w *world) keepLogs(wanted bool) {
-	dir := filepath.Join(w.work, "logs")
-	if !wanted {
-		os.RemoveAll(dir)
-		return
-	}
-	fmt.Printf("\nwhat every server wrote is in %s\n", dir)
-}
