@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -51,17 +52,19 @@ func caseFiles(t testing.TB) (fs []*caseFile) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, err := readCases("testdata/more.txt")
+	names, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs = []*caseFile{own, more}
 	if *casesFlag != "" {
-		f, err := readCases(fromCaller(*casesFlag))
+		names = []string{fromCaller(*casesFlag)}
+	}
+	for _, name := range names {
+		f, err := readCases(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fs = []*caseFile{f}
+		fs = append(fs, f)
 	}
 	for _, f := range fs {
 		f.base.complete(own.base)
