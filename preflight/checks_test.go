@@ -33,7 +33,7 @@ func TestChecksAreDeclaredWhole(t *testing.T) {
 		if !slices.Contains([]preflight.Severity{preflight.Mandatory, preflight.Recommended, preflight.Informational}, c.Severity) {
 			t.Errorf("%s: severity %q", c.ID, c.Severity)
 		}
-		if !slices.Contains([]preflight.Scope{preflight.ScopeHost, preflight.ScopeSource, preflight.ScopeSender, preflight.ScopePair, preflight.ScopeSmartHost}, c.Scope) {
+		if !slices.Contains([]preflight.Scope{preflight.ScopeHost, preflight.ScopeSource, preflight.ScopeSender, preflight.ScopePair, preflight.ScopeZone, preflight.ScopeSmartHost}, c.Scope) {
 			t.Errorf("%s: scope %q", c.ID, c.Scope)
 		}
 		for _, need := range c.Needs {
@@ -64,9 +64,12 @@ func reaches(needs map[string][]string, from, to string) bool {
 
 // The ids are a promise to whoever wrote them into a configuration or a monitor.
 func TestIDs(t *testing.T) {
-	want := strings.Fields(`DNS-REACHABLE EGRESS-KNOWN EGRESS-PUBLIC EGRESS-BINDABLE
+	want := strings.Fields(`DNS-REACHABLE
+		DNS-TCP DNS-HONEST DNS-OWN-RESOLVER DNS-VALIDATES DNS-HOSTS-OVERRIDE
+		EGRESS-KNOWN EGRESS-PUBLIC EGRESS-BINDABLE
 		PTR-EXISTS PTR-NAME-VALID PTR-FORWARD-CONFIRMED PTR-ALL-CONFIRMED PTR-SINGLE PTR-TARGET-NOT-ALIAS
 		EHLO-SET EHLO-FQDN EHLO-PUBLIC-NAME EHLO-ADDR EHLO-ADDR-PUBLIC EHLO-NOT-ALIAS EHLO-MATCHES-PTR
+		DNS-VIEW DNS-AUTH-CONSISTENT
 		SPF-HELO-PRESENT SPF-HELO-PASS IPV6-SOURCE
 		SENDER-RESOLVES MX-PRESENT MX-NOT-NULL MX-NOT-IP MX-NOT-ALIAS MX-RESOLVES
 		SPF-SENDER-PRESENT SPF-SENDER-PASS SPF-SINGLE SPF-SYNTAX SPF-TARGETS SPF-LOOKUPS SPF-VOID SPF-NOT-PERMISSIVE SPF-NO-PTR

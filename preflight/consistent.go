@@ -1,0 +1,192 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"smtprelay/preflight/dns"
+)
+
+var dnsAuthConsistent = &Check{
+	ID:       "DNS-AUTH-CONSISTENT",
+	Scope:    ScopeZone,
+	Title:    "every name server of the zone gives the same answers",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "a receiver asks any one of them: one that refuses, or still has the old zone, fails our mail now and then",
+	Ref:      "RFC 1912 section 2.8",
+	Needs:    []string{"DNS-REACHABLE"},
+	Final:    true,
+	Run: func(ctx context.Context, p *Probe) Result {
+		if p.run.out.Asker == nil {
+			return skip("authoritative servers are not asked")
+		}
+		c := p.poll(ctx)
+		switch {
+		case len(c.faults) > 0:
+			return fail(p.unifying(ctx, c), "all agree", "%s", strings.Join(c.faults, "; "))
+		case len(c.zones) > 0:
+			return pass("every name server of %s agrees", list(c.zones))
+		case c.mute != "":
+			return skip(c.mute)
+		}
+		return skip("no name to ask for")
+	},
+}
+
+// topic is a question that receivers ask about the source or sender.
+type topic struct {
+	name string
+	t    dns.Type
+}
+
+// topics are those of the zones of the EHLO name, of the address, and of the
+// sender domain.
+func (p *Probe) topics() (ts []topic) {
+	if p.Source != nil {
+		if p.named() {
+			ts = append(ts, topic{p.ehlo(), dns.TypeA}, topic{p.ehlo(), dns.TypeAAAA}, topic{p.ehlo(), dns.TypeTXT})
+		}
+		if a := p.addr(); a.IsValid() {
+			if _, special := p.Plan.special(a); !special {
+				ts = append(ts, topic{dns.Reverse(a), dns.TypePTR})
+			}
+		}
+		return ts
+	}
+	ts = append(ts, topic{p.envelope(), dns.TypeTXT}, topic{p.envelope(), dns.TypeMX}, topic{"_dmarc." + p.Sender.Domain, dns.TypeTXT})
+	for _, k := range p.Sender.Keys {
+		ts = append(ts, topic{keyName(p.Sender.Domain, k.Selector), dns.TypeTXT})
+	}
+	return ts
+}
+
+// consensus is what the name servers of all topics came to.
+type consensus struct {
+	zones  []string // where some server spoke with authority
+	faults []string // lame servers, and those that differ
+	zone   string   // of the first fault
+	server string   // likewise: its name
+	topic  topic
+	mute   string // why nobody was heard
+}
+
+// poll asks every server about every topic, all at once.
+func (p *Probe) poll(ctx context.Context) (c consensus) {
+	ts := p.topics()
+	each := make([]consensus, len(ts))
+	var all sync.WaitGroup
+	for i, t := range ts {
+		all.Go(func() { each[i] = p.pollOne(ctx, t) })
+	}
+	all.Wait()
+	for _, o := range each {
+		c.zones = union(c.zones, o.zones)
+		if len(c.faults) == 0 {
+			c.zone, c.server, c.topic = o.zone, o.server, o.topic
+		}
+		c.faults = union(c.faults, o.faults)
+		if c.mute == "" {
+			c.mute = o.mute
+		}
+	}
+	return c
+}
+
+// pollOne asks about one topic, and where the name is an alias also in the zone
+// that it leads to.
+func (p *Probe) pollOne(ctx context.Context, t topic) (c consensus) {
+	for range maxPolls {
+		z, voices, err := dns.AskServers(ctx, p.run.dns, p.run.servers, p.run.out.AuthorityPort, t.name, t.t)
+		if err != nil {
+			c.mute = "its zone was not found: " + detail(err)
+			return c
+		}
+		first, on := p.hear(&c, t, z, voices)
+		if first == nil || !on || len(c.faults) > 0 {
+			return c
+		}
+		t.name = first.Name
+	}
+	return c
+}
+
+const maxPolls = 4 // zones on the way of an alias
+
+// detail is the reason of a failed question without the question.
+func detail(err error) string {
+	var e *dns.Error
+	if errors.As(err, &e) {
+		return e.Error()
+	}
+	return err.Error()
+}
+
+// hear weighs what the servers of one zone said. One is lame only where another
+// spoke with authority: if none did, it may be our way to them that is blocked. It
+// returns the first good answer, and whether that leads on to another zone.
+func (p *Probe) hear(c *consensus, t topic, z dns.Zone, voices []dns.Voice) (first *dns.Answer, on bool) {
+	var from dns.Voice
+	var lame []dns.Voice
+	fault := func(v dns.Voice, text string) {
+		if len(c.faults) == 0 {
+			c.zone, c.server, c.topic = z.Name, v.Host, t
+		}
+		c.faults = append(c.faults, text)
+	}
+	for _, v := range voices {
+		p.keep(v.Answer)
+		leaves := v.Auth && len(v.Chain) > 0
+		switch {
+		case v.Rcode == "": // silent, or beyond our reach
+		case !v.Outcome.Definite() && !leaves:
+			lame = append(lame, v)
+		case first == nil:
+			first, from, on = v.Answer, v, leaves && !v.Outcome.Definite()
+		case !alike(first, v.Answer):
+			fault(v, fmt.Sprintf("%s %s: %s says %s, %s says %s", t.name, t.t, from, brief(first), v, brief(v.Answer)))
+		}
+	}
+	if first == nil {
+		c.mute = notReached
+		if len(lame) > 0 {
+			c.mute = fmt.Sprintf("no name server of %s spoke with authority (%s: %s): port 53 may be intercepted", z.Name, lame[0], lame[0].Why())
+		}
+		return nil, false
+	}
+	for _, v := range lame {
+		fault(v, fmt.Sprintf("%s: %s", v, v.Why()))
+	}
+	c.zones = union(c.zones, []string{z.Name})
+	return first, on
+}
+
+// alike compares two answers as far as their zone goes: what follows an alias out
+// of it is not theirs to say.
+func alike(a, b *dns.Answer) bool {
+	if len(a.Chain) > 0 && len(b.Chain) > 0 && a.Outcome != b.Outcome {
+		return a.Chain[0] == b.Chain[0]
+	}
+	return a.Agrees(b)
+}
+
+// brief is an answer in a few words, its alias included.
+func brief(a *dns.Answer) string {
+	if len(a.Chain) > 0 {
+		return "alias of " + a.Chain[0]
+	}
+	return outcome(a)
+}
+
+// unifying tells the zone's owner which server is to be looked at.
+func (p *Probe) unifying(ctx context.Context, c consensus) Remedy {
+	r := Remedy{Title: "Have the name servers of " + c.zone + " agree"}
+	p.whose(ctx, &r, &dns.Answer{}, c.zone)
+	r.Message = fmt.Sprintf("Please look at the name servers of %s: %s. Whoever asks that server gets a wrong answer or none.", c.zone, strings.Join(slices.Clone(c.faults), "; "))
+	r.Steps = []string{fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
+	return r
+}

@@ -1,0 +1,44 @@
+package preflight
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestReadHosts(t *testing.T) {
+	const file = `# 192.0.2.1 mail.example.net
+127.0.0.1	localhost
+127.0.1.1	Mail.Example.NET mail # ours
+::ffff:192.0.2.7 mail.example.net.
+not-an-address mail.example.net
+192.0.2.9
+`
+	got := fmt.Sprint(readHosts(strings.NewReader(file), []string{"mail.example.net"}))
+	if want := "[{mail.example.net 127.0.1.1 3} {mail.example.net 192.0.2.7 4}]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func FuzzReadHosts(f *testing.F) {
+	f.Add("127.0.1.1 mail.example.net # x\n::1%lo mail.example.net")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, h := range readHosts(strings.NewReader(text), []string{"mail.example.net"}) {
+			if h.name != "mail.example.net" || !h.addr.IsValid() || h.addr.Zone() != "" || h.line < 1 || h.line > strings.Count(text, "\n")+1 {
+				t.Errorf("%q: %+v", text, h)
+			}
+		}
+	})
+}
+
+func TestPublicResolver(t *testing.T) {
+	for addr, want := range map[string]string{
+		"8.8.8.8": "Google", "2a00:1450:400c::1": "Google", "172.70.1.1": "Cloudflare",
+		"208.67.222.222": "Cisco OpenDNS", "2620:fe::fe": "Quad9", "192.0.2.53": "", "2001:db8::53": "",
+	} {
+		if got := publicResolver(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+}
