@@ -15,8 +15,11 @@ func TestReadHosts(t *testing.T) {
 not-an-address mail.example.net
 192.0.2.9
 `
-	got := fmt.Sprint(readHosts(strings.NewReader(file), []string{"mail.example.net"}))
-	if want := "[{mail.example.net 127.0.1.1 3} {mail.example.net 192.0.2.7 4}]"; got != want {
+	got := ""
+	for _, h := range readHosts(strings.NewReader(file), []string{"mail.example.net"}) {
+		got += fmt.Sprintf("%d: %s is %s\n", h.line, h.name, h.addr)
+	}
+	if want := "3: mail.example.net is 127.0.1.1\n4: mail.example.net is 192.0.2.7\n"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
