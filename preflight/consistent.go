@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -159,6 +158,7 @@ func (p *Probe) hear(c *consensus, t topic, z dns.Zone, voices []dns.Voice) (fir
 		return nil, false
 	}
 	for _, v := range lame {
+		t = topic{z.Name, dns.TypeSOA} // it fails for the zone, whatever is asked
 		fault(v, fmt.Sprintf("%s: %s", v, v.Why()))
 	}
 	c.zones = union(c.zones, []string{z.Name})
@@ -186,7 +186,8 @@ func brief(a *dns.Answer) string {
 func (p *Probe) unifying(ctx context.Context, c consensus) Remedy {
 	r := Remedy{Title: "Have the name servers of " + c.zone + " agree"}
 	p.whose(ctx, &r, &dns.Answer{}, c.zone)
-	r.Message = fmt.Sprintf("Please look at the name servers of %s: %s. Whoever asks that server gets a wrong answer or none.", c.zone, strings.Join(slices.Clone(c.faults), "; "))
-	r.Steps = []string{fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
+	r.Message = fmt.Sprintf("Please look at the name servers of %s: %s. Whoever asks that server gets a wrong answer or none.",
+		c.zone, strings.TrimSuffix(strings.Join(c.faults, "; "), "."))
+	r.Steps = []string{"It is for " + r.Who + ".", fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
 	return r
 }

@@ -12,10 +12,11 @@ import (
 // and the exit code.
 func (t *text) ending() {
 	t.gap()
-	ss := append(t.fates(), t.again()...)
+	ss := t.fates()
 	if t.alone() {
 		ss = append(ss, "No authoritative server could be reached, so there is no second opinion: what the resolver holds may be old.")
 	}
+	ss = append(ss, t.again()...)
 	lines := wrap(clean(strings.Join(ss, " "), t.o.ASCII), t.o.Width-2)
 	for _, l := range lines[:max(len(lines)-1, 0)] {
 		t.line(" " + l)

@@ -135,10 +135,10 @@ func subjects(c *Check, p *Plan) (all []subject) {
 // there is none.
 func (r *run) needed(c *Check, s subject) *task {
 	s.check = c
-	if c.Scope != ScopeSource && c.Scope != ScopePair {
+	if c.Scope != ScopeSource && c.Scope != ScopePair && c.Scope != ScopeZone {
 		s.source = -1
 	}
-	if c.Scope != ScopeSender && c.Scope != ScopePair {
+	if c.Scope != ScopeSender && c.Scope != ScopePair && c.Scope != ScopeZone {
 		s.sender = -1
 	}
 	if c.Scope != ScopeSmartHost {
