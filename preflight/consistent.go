@@ -89,6 +89,7 @@ func (p *Probe) poll(ctx context.Context) (c consensus) {
 			c.zone, c.server, c.topic = o.zone, o.server, o.topic
 		}
 		c.faults = union(c.faults, o.faults)
+		c.faults = c.faults[:min(len(c.faults), maxFaults)]
 		if c.mute == "" {
 			c.mute = o.mute
 		}
@@ -176,11 +177,20 @@ func alike(a, b *dns.Answer) bool {
 
 // brief is an answer in a few words, its alias included.
 func brief(a *dns.Answer) string {
+	s := outcome(a)
 	if len(a.Chain) > 0 {
-		return "alias of " + a.Chain[0]
+		s = "alias of " + a.Chain[0]
 	}
-	return outcome(a)
+	if len(s) > maxBrief {
+		s = s[:maxBrief] + "..."
+	}
+	return s
 }
+
+const (
+	maxBrief  = 100 // octets of an answer that are shown
+	maxFaults = 8   // that are named
+)
 
 // unifying tells the zone's owner which server is to be looked at.
 func (p *Probe) unifying(ctx context.Context, c consensus) Remedy {

@@ -84,7 +84,7 @@ func (r *run) again(ctx context.Context, t *task, first Result, p *Probe) Result
 			res.Evidence = append(res.Evidence, e)
 		}
 	}
-	r.attest(ctx, res.Evidence, append(p.answers, q.answers...))
+	r.attest(ctx, res.Evidence, q.answers)
 	return res
 }
 
@@ -97,7 +97,7 @@ func asked(es []Evidence, question string) bool {
 	return false
 }
 
-// attest writes beside each question what the second opinion was.
+// attest writes beside each question that was asked again what the second opinion was.
 func (r *run) attest(ctx context.Context, es []Evidence, answers []*dns.Answer) {
 	for i := range es {
 		for _, a := range answers {

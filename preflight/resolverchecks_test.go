@@ -1,10 +1,13 @@
 package preflight
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"smtprelay/preflight/dns"
 )
 
 func TestReadHosts(t *testing.T) {
@@ -33,6 +36,30 @@ func FuzzReadHosts(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a resolver on another machine says of its validation may have been changed
+// on the way; a TCP connection that nobody answers may only be slow.
+func TestFarResolver(t *testing.T) {
+	far := resolverFunc(func(_ context.Context, name string, q dns.Type) (*dns.Answer, error) {
+		a := &dns.Answer{Question: name, Name: name, Type: q, Outcome: dns.Present, Rcode: "NOERROR", Server: "192.0.2.53:53"}
+		if name == "dnssec-failed.org" {
+			a.Outcome, a.Rcode = dns.Temp, "SERVFAIL"
+		}
+		return a, nil
+	})
+	lines := func(context.Context) []dns.Line {
+		return []dns.Line{{Server: netip.MustParseAddrPort("192.0.2.53:53"), Err: "timeout"}, {Server: netip.MustParseAddrPort("192.0.2.54:53")}}
+	}
+	fs, _ := Run(t.Context(), &Plan{}, Outside{DNS: far, Lines: lines})
+	for _, f := range fs {
+		switch {
+		case f.Check == dnsValidates && (f.Status != Fail || !strings.Contains(f.Found, "comes over the network")):
+			t.Errorf("%s: %q", f.Status, f.Found)
+		case f.Check == dnsTCP && (f.Status != Unknown || f.Found != "TCP to 192.0.2.53:53: timeout"):
+			t.Errorf("%s: %q", f.Status, f.Found)
+		}
+	}
 }
 
 func TestPublicResolver(t *testing.T) {
