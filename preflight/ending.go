@@ -12,7 +12,11 @@ import (
 // and the exit code.
 func (t *text) ending() {
 	t.gap()
-	ss := append(t.fates(), t.again()...)
+	ss := t.fates()
+	if t.alone() {
+		ss = append(ss, "No authoritative server could be reached, so there is no second opinion: what the resolver holds may be old.")
+	}
+	ss = append(ss, t.again()...)
 	lines := wrap(clean(strings.Join(ss, " "), t.o.ASCII), t.o.Width-2)
 	for _, l := range lines[:max(len(lines)-1, 0)] {
 		t.line(" " + l)
@@ -23,6 +27,23 @@ func (t *text) ending() {
 		return
 	}
 	t.right(" "+lines[len(lines)-1], exit)
+}
+
+// alone tells whether the resolver's word had to do for all that failed, because
+// nobody else could be asked.
+func (t *text) alone() (yes bool) {
+	r := t.r
+	for _, v := range slices.Concat(r.Sources, r.Senders) {
+		for _, f := range v.Findings {
+			for _, e := range f.Evidence {
+				if e.Second != "" && e.Second != notReached {
+					return false
+				}
+				yes = yes || f.Status == Fail && e.Second == notReached
+			}
+		}
+	}
+	return yes
 }
 
 // fates is what happens to mail, one sentence for each that is not sent as usual.

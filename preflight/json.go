@@ -105,6 +105,7 @@ type jsonDNS struct {
 	NegTTL int64  `json:"neg_ttl,omitempty"`
 	Server string `json:"server,omitempty"`
 	MS     int64  `json:"ms"`
+	Second string `json:"second_opinion,omitempty"` // what the authoritative servers said
 }
 
 // WriteJSON prints the report as one JSON object.
@@ -165,7 +166,7 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 			j.Records = append(j.Records, jsonRecord{rec.Do, rec.Owner + ".", int64(rec.TTL / time.Second), rec.Type, rec.Data, rec.String()})
 		}
 		for _, e := range f.Evidence {
-			j.Evidence = append(j.Evidence, jsonDNS{e.Question, e.Answer, e.Rcode, int64(e.NegTTL / time.Second), e.Server, e.Took.Milliseconds()})
+			j.Evidence = append(j.Evidence, jsonDNS{e.Question, e.Answer, e.Rcode, int64(e.NegTTL / time.Second), e.Server, e.Took.Milliseconds(), e.Second})
 		}
 		if n := len(j.Evidence); n > 0 {
 			j.DNS = &j.Evidence[n-1]

@@ -44,7 +44,7 @@ func judge(p *Plan, hs []held, at time.Time) *judgement {
 	for i := range hs {
 		hs[i].Severity = j.policy.severity(hs[i].Finding)
 		h := hs[i]
-		switch h.Check.Scope {
+		switch h.scope() {
 		case ScopeHost:
 			j.host = append(j.host, h)
 			j.report.HostFindings = append(j.report.HostFindings, h.Finding)

@@ -141,8 +141,12 @@ func (r *Report) subject(f Finding) (as []slog.Attr) {
 }
 
 func (e Evidence) attr() slog.Attr {
-	return slog.Group("dns", slog.String("q", e.Question), slog.String("rcode", e.Rcode), slog.String("answer", e.Answer),
-		slog.Int64("neg_ttl", int64(e.NegTTL/time.Second)), slog.String("server", e.Server), slog.Int64("ms", e.Took.Milliseconds()))
+	as := []any{slog.String("q", e.Question), slog.String("rcode", e.Rcode), slog.String("answer", e.Answer),
+		slog.Int64("neg_ttl", int64(e.NegTTL/time.Second)), slog.String("server", e.Server), slog.Int64("ms", e.Took.Milliseconds())}
+	if e.Second != "" {
+		as = append(as, slog.String("second_opinion", e.Second))
+	}
+	return slog.Group("dns", as...)
 }
 
 // newVerdict notes a verdict, and tells whether it is new and what it was.

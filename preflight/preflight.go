@@ -38,6 +38,7 @@ const (
 	ScopeSource    Scope = "source"    // once a source
 	ScopeSender    Scope = "sender"    // once a sender domain
 	ScopePair      Scope = "pair"      // once a source and sender domain
+	ScopeZone      Scope = "zone"      // once a source and once a sender domain, for the zones of each
 	ScopeSmartHost Scope = "smarthost" // once a smart host
 )
 
@@ -51,6 +52,7 @@ type Check struct {
 	Why      string   // what receivers do otherwise
 	Ref      string   // "RFC 7208 section 4.5"
 	Needs    []string // skipped, waiting for the first of them that did not pass; each stands earlier in Checks
+	Final    bool     // its failure is no answer that a cache may hold: no second opinion is asked
 	Run      func(ctx context.Context, p *Probe) Result
 }
 
@@ -105,6 +107,7 @@ type Evidence struct {
 	Server   string
 	NegTTL   time.Duration
 	Took     time.Duration
+	Second   string // what the authoritative servers said to it; "" if they were not asked
 }
 
 // Finding is a check's result for one subject.
@@ -116,6 +119,18 @@ type Finding struct {
 	SmartHost string    // SmartHost.Name; likewise
 	WaitsFor  string    // id of the check it waits for (Status Skip)
 	Since     time.Time // its status is what it is since then
+}
+
+// scope tells whom the finding speaks of: one of a ScopeZone check speaks of a
+// source or of a sender domain.
+func (f Finding) scope() Scope {
+	switch {
+	case f.Check.Scope != ScopeZone:
+		return f.Check.Scope
+	case f.Sender != "":
+		return ScopeSender
+	}
+	return ScopeSource
 }
 
 // Verdict of one subject.
@@ -243,6 +258,10 @@ type Outside struct {
 	Try           Trier                    // nil: SMARTHOST-* that connect are skipped
 	Bind          func(a netip.Addr) error // can a TCP socket be bound to it; nil: tries
 	Addrs         func() []netip.Addr      // of the interfaces; nil: asks the system
+
+	Lines     func(ctx context.Context) []dns.Line // TCP to each resolver; nil: DNS-TCP is skipped
+	Hosts     string                               // the file that overrides DNS for this machine; "" = /etc/hosts
+	Landmarks Landmarks                            // names that a resolver shows itself by
 }
 
 // Report is the judgement of one moment.

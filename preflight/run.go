@@ -35,18 +35,21 @@ func Run(ctx context.Context, p *Plan, o Outside) ([]Finding, int) {
 	for i, t := range r.tasks {
 		fs[i] = t.finding
 	}
-	return fs, r.memo.Questions()
+	return fs, r.memo.Questions() + r.servers.questions()
 }
 
 // run is what the checks of one run share.
 type run struct {
-	plan   *Plan
-	out    Outside
-	dns    dns.Resolver
-	memo   *dns.Memo
-	tasks  []*task
-	index  map[subject]*task
-	trials []trial // by smart host
+	plan    *Plan
+	out     Outside
+	dns     dns.Resolver // what the resolver says, its inventions taken out
+	memo    *dns.Memo
+	zones   *zones   // what the authoritative servers say
+	servers *servers // single ones
+	honest  *honest
+	tasks   []*task
+	index   map[subject]*task
+	trials  []trial // by smart host
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -65,12 +68,17 @@ type task struct {
 	subject
 	finding Finding
 	done    chan struct{}
+	second  bool // it, or what it needs, passed by the second opinion: the resolver's picture is old
 }
 
 func newRun(p *Plan, o Outside) *run {
 	r := &run{plan: p, out: o, index: map[subject]*task{}, trials: make([]trial, len(p.SmartHosts))}
-	r.memo = dns.NewMemo(&turnstile{r: o.DNS, slots: make(chan struct{}, atOnce)})
-	r.dns = r.memo
+	slots := make(chan struct{}, atOnce)
+	r.memo = dns.NewMemo(&turnstile{r: o.DNS, slots: slots})
+	r.honest = newHonest(r.memo, p, o.Landmarks)
+	r.dns = r.honest
+	r.servers = &servers{asker: o.Asker, slots: slots, by: map[netip.AddrPort]*server{}}
+	r.zones = newZones(r)
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {
 			t := &task{subject: s, done: make(chan struct{}), finding: Finding{Check: c}}
@@ -102,6 +110,13 @@ func subjects(c *Check, p *Plan) (all []subject) {
 		for i := range p.Senders {
 			all = append(all, subject{c, -1, i, -1})
 		}
+	case ScopeZone:
+		for i := range p.Sources {
+			all = append(all, subject{c, i, -1, -1})
+		}
+		for i := range p.Senders {
+			all = append(all, subject{c, -1, i, -1})
+		}
 	case ScopePair:
 		for i := range p.Senders {
 			for k := range p.Sources {
@@ -120,10 +135,10 @@ func subjects(c *Check, p *Plan) (all []subject) {
 // there is none.
 func (r *run) needed(c *Check, s subject) *task {
 	s.check = c
-	if c.Scope != ScopeSource && c.Scope != ScopePair {
+	if c.Scope != ScopeSource && c.Scope != ScopePair && c.Scope != ScopeZone {
 		s.source = -1
 	}
-	if c.Scope != ScopeSender && c.Scope != ScopePair {
+	if c.Scope != ScopeSender && c.Scope != ScopePair && c.Scope != ScopeZone {
 		s.sender = -1
 	}
 	if c.Scope != ScopeSmartHost {
@@ -177,6 +192,7 @@ func (r *run) await(t *task) (waitsFor, because string) {
 			continue
 		}
 		<-n.done
+		t.second = t.second || n.second
 		switch f := n.finding; {
 		case f.Status == Pass:
 		case f.Status != Skip:
@@ -188,9 +204,30 @@ func (r *run) await(t *task) (waitsFor, because string) {
 	return "", ""
 }
 
-// look runs the check itself. One that panics has learnt nothing.
-func (r *run) look(ctx context.Context, t *task) (res Result) {
-	p := &Probe{Plan: r.plan, run: r}
+// look runs the check, and once more where its failure may be old. What rests on
+// a check that was saved that way looks at the authoritative servers from the first.
+func (r *run) look(ctx context.Context, t *task) Result {
+	limit := checkTime
+	if strings.HasPrefix(t.check.ID, "SPF-") {
+		limit = spfTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if t.second && !t.check.Final {
+		res, p := r.examine(ctx, t, r.zones)
+		r.attest(ctx, res.Evidence, p.answers)
+		return res
+	}
+	res, p := r.examine(ctx, t, r.dns)
+	if r.doubtful(t, res, p) {
+		return r.again(ctx, t, res, p)
+	}
+	return res
+}
+
+// examine runs the check itself over one view of DNS. One that panics has learnt nothing.
+func (r *run) examine(ctx context.Context, t *task, view dns.Resolver) (res Result, p *Probe) {
+	p = &Probe{Plan: r.plan, run: r, dns: view}
 	if t.source >= 0 {
 		p.Source = &r.plan.Sources[t.source]
 	}
@@ -201,12 +238,6 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 		p.SmartHost = &r.plan.SmartHosts[t.smartHost]
 	}
 	p.earlier = func() []Finding { return r.earlier(t) }
-	limit := checkTime
-	if strings.HasPrefix(t.check.ID, "SPF-") {
-		limit = spfTime
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	defer func() {
 		if e := recover(); e != nil {
 			res = Result{Status: Unknown, Found: fmt.Sprintf("the check itself broke: %v", e)}
@@ -215,7 +246,7 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 	res = t.check.Run(ctx, p)
 	res.Remedy = p.possible(res.Remedy)
 	res.Evidence, res.TTL, res.NegTTL = p.evidence()
-	return res
+	return res, p
 }
 
 // earlier waits for the checks before this one that speak of its source alone.
@@ -224,7 +255,7 @@ func (r *run) earlier(t *task) (fs []Finding) {
 		if other == t {
 			break
 		}
-		if other.check.Scope == ScopeSource && other.source == t.source {
+		if other.source == t.source && other.sender < 0 && other.source >= 0 {
 			<-other.done
 			fs = append(fs, other.finding)
 		}

@@ -88,7 +88,7 @@ func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) 
 	var own []held
 	for _, f := range hs {
 		pairs := f.Check.Scope == ScopePair
-		if !pairs && f.Check.Scope != ScopeSender && f.Check != dnsReachable || f.Severity == Informational {
+		if !pairs && f.scope() != ScopeSender && f.Check != dnsReachable || f.Severity == Informational {
 			continue
 		}
 		own = append(own, f)

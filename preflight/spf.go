@@ -163,7 +163,7 @@ func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 // deadNames are those that a record asks for and finds nothing at, when there are
 // too many of them.
 func (p *Probe) deadNames(ctx context.Context, domain string) map[string]bool {
-	aside := &Probe{Plan: p.Plan, run: p.run}
+	aside := &Probe{Plan: p.Plan, run: p.run, dns: p.dns}
 	voids := aside.evaluate(ctx, spfNobody, "", domain, true).Voids
 	if len(voids) <= spfVoids {
 		return nil

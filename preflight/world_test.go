@@ -29,6 +29,7 @@ type world struct {
 	plan    preflight.Plan
 	bad     map[netip.Addr]bool // addresses that cannot be bound
 	trial   preflight.Trial
+	odd     // views_test.go
 }
 
 // zoneRecord is a line of a zone file that can be found again.
@@ -146,6 +147,9 @@ func (w *world) step(s step) error {
 }
 
 func (w *world) misbehave(text string) error {
+	if ours, err := w.misbehaves(text); ours {
+		return err
+	}
 	f := strings.Fields(strings.TrimPrefix(text, "zone "))
 	if len(f) < 2 {
 		return fmt.Errorf("~ %s: who does what?", text)
@@ -338,8 +342,12 @@ func (w *world) text() string {
 	for _, r := range w.records {
 		b.WriteString(r.String() + "\n")
 	}
+	b.WriteString(w.servers())
 	return b.String()
 }
+
+// texts are the world with what is outside of it.
+func (w *world) texts() []string { return append([]string{w.text()}, w.outer()...) }
 
 func orInvalid(z string) string {
 	if z == "" {
@@ -351,7 +359,7 @@ func orInvalid(z string) string {
 // start serves the world and says how to reach it.
 func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 	t.Helper()
-	s, err := dnstest.Start(w.text())
+	s, err := dnstest.Start(w.texts()...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, w.text())
 	}
@@ -362,7 +370,7 @@ func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 		}
 	}
 	c := s.Client()
-	return s, preflight.Outside{
+	out := preflight.Outside{
 		DNS: c, Asker: c, AuthorityPort: s.Addr().Port(), Try: w,
 		Bind: func(a netip.Addr) error {
 			if w.bad[a] {
@@ -372,4 +380,6 @@ func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 		},
 		Addrs: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.25")} },
 	}
+	w.odd.start(t, w, s, &out)
+	return s, out
 }

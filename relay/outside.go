@@ -23,7 +23,7 @@ func resolver(o Options) *dns.Client {
 // SMTP client that delivery uses, so that it judges what would happen.
 func outside(o Options) preflight.Outside {
 	c := resolver(o)
-	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c)}
+	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c), Lines: c.OverTCP}
 }
 
 // StatusLine is a report in one line: "fail: PTR-EXISTS -> smarthost".

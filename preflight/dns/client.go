@@ -6,7 +6,9 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -190,4 +192,30 @@ func (a Answer) finish() (*Answer, error) {
 		a.Secure = false
 	}
 	return &a, a.failure()
+}
+
+// Line is a resolver and how TCP to it went.
+type Line struct {
+	Server netip.AddrPort
+	Err    string // "" if it answered
+	Closed bool   // Err is a definite refusal
+}
+
+// OverTCP asks each resolver for the root's name servers over TCP, all at once: answers
+// that do not fit into a datagram come no other way (RFC 9210 section 3).
+func (c *Client) OverTCP(ctx context.Context) []Line {
+	servers := c.servers()
+	lines := make([]Line, len(servers))
+	var all sync.WaitGroup
+	for i, server := range servers {
+		lines[i].Server = server
+		all.Go(func() {
+			_, err := over(ctx, "tcp", server, ask("", TypeNS, true), tcpTry)
+			if err != nil {
+				lines[i].Err, lines[i].Closed = reason(err), errors.Is(err, syscall.ECONNREFUSED)
+			}
+		})
+	}
+	all.Wait()
+	return lines
 }
