@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,12 +23,14 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"record": positive(cmdRecord),
 	// zone NAME SERVER FILE: serves a zone there, and has its parent delegate it
 	"zone": positive(cmdZone),
-	// names SERVER stop|start
+	// names SERVER stop | start | forget ZONE: what a zone is delegated to then does not answer for it
 	"names": positive(cmdNames),
+	// address ADDR: the server has this address too
+	"address": positive(cmdAddress),
 	// truncated NAME TYPE: the resolver's answer does not fit into a datagram
 	"truncated": positive(cmdTruncated),
-	// by-hand ADDRESS taken | refused WORD: what every receiver says to somebody
-	// who sends from there without the relay
+	// by-hand ADDRESS [at RECEIVER] taken | refused WORD: what every receiver, or
+	// one, says to somebody who sends from there without the relay
 	"by-hand": positive(cmdByHand),
 	// preflight VERDICT [CHECK...]: what `relay preflight` says, and which checks fail
 	"preflight": positive(cmdPreflight),
@@ -50,7 +53,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	// halt: stops the relay
 	"halt": positive(func(s *server, _ []string) error { return s.stop() }),
 
-	// shapes N: so many messages of all shapes by all applications, octet by octet
+	// shapes N RECEIVER: so many messages of all shapes by all applications, octet by octet
 	"shapes": positive(cmdShapes),
 
 	// boot: from now on systemd runs the relay, as packaging/relay.service says
@@ -119,10 +122,23 @@ func cmdNames(s *server, args []string) error {
 	if err != nil {
 		return err
 	}
-	if args[1] == "stop" {
+	switch args[1] {
+	case "stop":
 		return n.named.stop()
+	case "forget":
+		_, err := n.run("", "rndc", "delzone", args[2])
+		return err
 	}
 	return n.begin()
+}
+
+func cmdAddress(s *server, args []string) error {
+	a, err := netip.ParseAddr(args[0])
+	if err != nil {
+		return err
+	}
+	s.addrs = append(s.addrs, a)
+	return s.address(a)
 }
 
 func cmdTruncated(s *server, args []string) error {
@@ -139,9 +155,16 @@ func cmdTruncated(s *server, args []string) error {
 var answered = regexp.MustCompile(`(?m)^<\S*\*\* +(.+)`)
 
 func cmdByHand(s *server, args []string) error {
-	from := args[0]
+	from, only, args := args[0], "", args[1:]
+	if args[0] == "at" {
+		only, args = args[1], args[2:]
+	}
 	for _, r := range s.receivers {
-		err := s.expect("by hand from "+from+" to "+r.name, args[1:], func() (string, error) {
+		if only != "" && only != r.name {
+			continue
+		}
+		err := s.expect("by hand from "+from+" to "+r.name, args, func() (seen string, err error) {
+			defer func() { s.forecast.hand(from, r.name, seen) }()
 			to := r.addrs[0]
 			for _, a := range r.addrs {
 				if a.Is6() == strings.Contains(from, ":") {
@@ -153,11 +176,15 @@ func cmdByHand(s *server, args []string) error {
 			if err == nil {
 				return "taken", nil
 			}
-			said := answered.FindStringSubmatch(out)
+			var said []string
+			for _, m := range answered.FindAllStringSubmatch(out, -1) {
+				said = append(said, m[1])
+			}
 			if said == nil {
 				return "", err
 			}
-			return "refused " + r.requirement(said[1]) + ": " + said[1], nil
+			reply := strings.Join(said, " ")
+			return "refused " + r.requirement(reply) + ": " + reply, nil
 		})
 		if err != nil {
 			return err
@@ -175,12 +202,14 @@ func (s *server) ehlo() string {
 // report is what we read of `relay preflight --json`.
 type report struct {
 	Overall          string
-	Exit             int
-	Sources, Senders []struct{ Findings []finding }
-	Resolver         struct{ Findings []finding }
+	Sources, Senders []struct {
+		Addr, Verdict string
+		Findings      []finding
+	}
+	Resolver struct{ Findings []finding }
 }
 
-type finding struct{ ID, Status string }
+type finding struct{ ID, Status, Severity, Addr string }
 
 func cmdPreflight(s *server, args []string) error {
 	slices.Sort(args[1:])
@@ -202,7 +231,9 @@ func cmdPreflight(s *server, args []string) error {
 			}
 		}
 		slices.Sort(ids)
-		return strings.Join(append([]string{r.Overall}, slices.Compact(ids)...), " "), nil
+		seen := strings.Join(append([]string{r.Overall}, slices.Compact(ids)...), " ")
+		s.forecast.foretell(r, seen)
+		return seen, nil
 	})
 }
 

@@ -70,8 +70,7 @@ func (h *host) connect(cable int) error {
 		return err
 	}
 	for _, a := range h.addrs {
-		// nodad: it counts from now on, not when the neighbours have been asked.
-		if err := sh("ip", "-n", h.name, "addr", "add", a.String(), "dev", "eth0", "nodad"); err != nil {
+		if err := h.address(a); err != nil {
 			return err
 		}
 	}
@@ -87,6 +86,12 @@ func (h *host) connect(cable int) error {
 		}
 	}
 	return h.allow("net/ipv4/ip_unprivileged_port_start", "0")
+}
+
+// address gives it one: it counts from now on, not when the neighbours have been
+// asked whether it is theirs.
+func (h *host) address(a netip.Addr) error {
+	return sh("ip", "-n", h.name, "addr", "add", a.String(), "dev", "eth0", "nodad")
 }
 
 // allow sets a sysctl of its network.

@@ -33,7 +33,12 @@ func TestSetups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.table.print(os.Stdout) })
+	t.Cleanup(func() {
+		w.table.print(os.Stdout)
+		if err := w.forecasts.hold(); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("all", func(t *testing.T) { // until every parallel script has ended
 		testscript.Run(t, testscript.Params{
 			Dir:                "testdata/setup",

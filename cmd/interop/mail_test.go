@@ -79,11 +79,11 @@ func (l letter) way(direct []netip.Addr, smarthost netip.Addr) string {
 	top := l.header.Get("Received")
 	way := "nobody known: " + top
 	for _, a := range direct {
-		if strings.Contains(top, bracketed(a)) {
+		if from(top, a) {
 			way = "direct from " + a.String()
 		}
 	}
-	if strings.Contains(top, bracketed(smarthost)) {
+	if from(top, smarthost) {
 		way = "smarthost"
 	}
 	if !regexp.MustCompile(`(?i)esmtps`).MatchString(top) {
@@ -95,10 +95,8 @@ func (l letter) way(direct []netip.Addr, smarthost netip.Addr) string {
 	return way
 }
 
-// bracketed is an address as it stands in Received fields.
-func bracketed(a netip.Addr) string {
-	if a.Is6() {
-		return "[IPv6:" + a.String() + "]"
-	}
-	return "[" + a.String() + "]"
+// from tells whether a Received field names an address as the client's, in one
+// of the ways that are in use.
+func from(received string, a netip.Addr) bool {
+	return strings.Contains(received, "["+a.String()+"]") || strings.Contains(received, "[IPv6:"+a.String()+"]")
 }

@@ -25,6 +25,7 @@ const namedConf = `options {
 	allow-update { localhost; };
 	allow-new-zones yes;
 	empty-zones-enable no;
+	check-names primary ignore;
 	dnssec-validation no;
 	notify no;
 };
@@ -73,7 +74,7 @@ func (s *nameserver) update(lines ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.command("", "nsupdate")
-	c.Stdin = strings.NewReader("server 127.0.0.1\n" + strings.Join(lines, "\n") + "\nsend\n")
+	c.Stdin = strings.NewReader("server 127.0.0.1\ncheck-names off\n" + strings.Join(lines, "\n") + "\nsend\n")
 	return output(c)
 }
 

@@ -22,6 +22,8 @@ type server struct {
 	ip4, ip6      netip.Addr
 	files         string // where those of the script lie
 
+	forecast *forecast
+
 	relay  *program
 	booted *booted     // where systemd runs the relay
 	out    *transcript // of the relay
@@ -54,6 +56,7 @@ func (w *world) setup(env *testscript.Env) error {
 	} {
 		env.Setenv(v[0], v[1])
 	}
+	s.forecast = w.forecasts.of(s.setup)
 	if err := s.common(env); err != nil {
 		return err
 	}

@@ -24,14 +24,18 @@ type mailing struct {
 	id, text string
 }
 
-// cmdShapes: shapes N. Every application sends messages of every shape it can,
-// N in all, and the receivers have them as they were sent.
+// cmdShapes: shapes N RECEIVER. Every application sends messages of every shape
+// it can, N in all, and the receiver has them as they were sent.
 func cmdShapes(s *server, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	r := s.receivers[0]
+	i := slices.IndexFunc(s.receivers, func(r *receiver) bool { return r.name == args[1] })
+	if i < 0 {
+		return fmt.Errorf("no receiver %q", args[1])
+	}
+	r := s.receivers[i]
 	all, err := s.mailings(n, r)
 	if err != nil {
 		return err

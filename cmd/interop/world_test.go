@@ -25,6 +25,7 @@ type world struct {
 	apps      []*peer
 	smarthost *peer
 	table     table
+	forecasts forecasts
 
 	hosts  atomic.Int32
 	setups atomic.Int32
