@@ -76,10 +76,10 @@ func worse(a, b string) string {
 	})
 }
 
-// refused tells whether any receiver refuses mail from the address, "" any.
+// refused tells whether any receiver does not take mail from the address, "" any.
 func (f *forecast) refused(from string) bool {
 	for h, word := range f.hands {
-		if (from == "" || h.from == from) && strings.HasPrefix(word, "refused") {
+		if (from == "" || h.from == from) && word != "taken" {
 			return true
 		}
 	}
@@ -104,7 +104,7 @@ func (fs *forecasts) hold() error {
 			continue
 		}
 		for h, word := range f.hands {
-			if v := f.verdicts[h.from]; strings.HasPrefix(word, "refused") && (v == "pass" || v == "degraded") {
+			if v := f.verdicts[h.from]; word != "taken" && (v == "pass" || v == "degraded") {
 				errs = append(errs, fmt.Errorf("%s: %s %s mail from %s, and the preflight says %s", name, h.receiver, word, h.from, v))
 			}
 		}
