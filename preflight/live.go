@@ -14,10 +14,10 @@ import (
 
 // A key signs only once the world can fetch it: a signature that cannot be
 // verified is worth less than none. So its record is looked for where receivers
-// will find it in the end, at the authoritative servers. As long as nobody has
-// answered, a key signs all the same: the mail waits until DNS is back, and
-// what is not signed when it is taken never will be. Should there turn out to
-// be no record, receivers treat the signature as none (RFC 6376 section 6.1).
+// will find it in the end, at the authoritative servers. While nobody has ever
+// answered and the sender's mail waits for that, a key signs all the same: what is
+// not signed when it is taken never will be. Should there turn out to be no
+// record, receivers treat the signature as none (RFC 6376 section 6.1).
 
 type keys struct {
 	plan *Plan
@@ -51,12 +51,21 @@ func keyName(domain, selector string) string { return selector + "._domainkey." 
 
 // Live tells whether a key may sign: its record has been seen at the
 // authoritative servers of its zone, and nothing definite has been seen against
-// it since; or DNS has been silent from the first.
+// it since; or nobody has said anything of it, and the domain's mail is held
+// until DNS answers.
 func (g *Gate) Live(domain, selector string) bool {
 	g.keys.mu.Lock()
-	defer g.keys.mu.Unlock()
 	s, ok := g.keys.by[keyName(domain, selector)]
-	return ok && (s.live || !s.heard)
+	live, heard := ok && s.live, ok && s.heard
+	g.keys.mu.Unlock()
+	return live || ok && !heard && g.waits(domain)
+}
+
+// waits tells whether mail of the domain is held because nothing is known of it.
+func (g *Gate) waits(domain string) bool {
+	j := g.judgement()
+	st := j.sender(domain, nil).Status
+	return st == Unknown && j.policy.onSender(st) == ActHold && !g.plan.SmartHostOnly
 }
 
 // next look at any key; zero when there is none.
@@ -77,8 +86,8 @@ func (k *keys) recall(seen map[string]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for name, s := range k.by {
-		s.live = seen[name] != "" && seen[name] == tag(s.record, "p")
-		s.heard = s.live
+		published, heard := seen[name]
+		s.live, s.heard = published != "" && published == tag(s.record, "p"), heard
 	}
 }
 
@@ -87,8 +96,11 @@ func (k *keys) published() map[string]string {
 	defer k.mu.Unlock()
 	seen := map[string]string{}
 	for name, s := range k.by {
-		if s.live {
+		switch {
+		case s.live:
 			seen[name] = tag(s.record, "p")
+		case s.heard:
+			seen[name] = "" // it is known not to be there
 		}
 	}
 	return seen
@@ -181,7 +193,7 @@ func (k *keys) tell(name string, s *keyState, asked string) {
 	case s.live:
 		k.log.Info("DKIM key is published and signs", "domain", domain, "selector", selector, "reason", asked)
 	case !s.heard:
-		k.log.Warn("DKIM key could not be looked for and signs", "domain", domain, "selector", selector, "reason", asked)
+		k.log.Warn("DKIM key could not be looked for and signs what waits", "domain", domain, "selector", selector, "reason", asked)
 	default:
 		k.log.Warn("DKIM key is not seen published and does not sign", "domain", domain, "selector", selector, "reason", asked)
 	}

@@ -15,7 +15,7 @@ import (
 // History is what is remembered between looks.
 type History struct {
 	Entries map[string]Entry  `json:"entries"`
-	Live    map[string]string `json:"live,omitempty"` // DKIM records seen published, by name: their p=
+	Live    map[string]string `json:"live,omitempty"` // DKIM records looked for, by name: their p=, empty where it is known not to be there
 }
 
 // Entry is the memory of one finding. Times that lie in the future, after a
