@@ -142,6 +142,7 @@ type Sender struct {
 	Domain   string // of the header From, canonical
 	Envelope string // of MAIL FROM, canonical; "" = Domain
 	Keys     []Key
+	Null     bool // mail of its with MAIL FROM:<>: receivers judge the EHLO name in place of the envelope
 }
 
 // Name of a sender in verdicts and reports: its domain.

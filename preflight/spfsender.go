@@ -9,7 +9,7 @@ import (
 )
 
 var spfSenderChecks = []*Check{spfSenderPresent, spfSenderPass, spfSingle, spfSyntax, spfTargets,
-	spfLookupCount, spfVoidCount, spfNotPermissive, spfNoPTR}
+	spfLookupCount, spfVoidCount, spfNotPermissive, spfNoPTR, spfSize, spfLeftovers}
 
 var spfSenderPresent = &Check{
 	ID:       "SPF-SENDER-PRESENT",
