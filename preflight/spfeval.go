@@ -32,12 +32,16 @@ type spfResult struct {
 // evaluate does check_host as a receiver would. With far the limits are lifted,
 // to count by how much they are exceeded.
 func (p *Probe) evaluate(ctx context.Context, addr netip.Addr, helo, domain string, far bool) spfResult {
+	return p.checkHost(ctx, addr, helo, "postmaster@"+domain, far)
+}
+
+func (p *Probe) checkHost(ctx context.Context, addr netip.Addr, helo, sender string, far bool) spfResult {
 	e := &spfLooker{probe: p, v6: addr.Is6(), first: true}
 	opts := []spf.Option{spf.WithContext(ctx), spf.WithResolver(e)}
 	if far {
 		opts = append(opts, spf.OverrideLookupLimit(spfFar), spf.OverrideVoidLookupLimit(spfFar))
 	}
-	res, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), helo, "postmaster@"+domain, opts...)
+	res, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), helo, sender, opts...)
 	return spfResult{Result: res, Err: err, Lookups: e.lookups, Voids: e.voids}
 }
 

@@ -255,11 +255,15 @@ func ipTerm(a netip.Addr) string { return ipName(a) + ":" + a.String() }
 
 var (
 	spfMacro = regexp.MustCompile(`%(?:[%_-]|\{[slodiphvSLODIPHV][0-9]*[rR]?[-.+,/_=]*\})`)
+	oddOctet = regexp.MustCompile(`\\[0-9]{3}`) // as our resolver writes what is not printable
 	topLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 )
 
 // macroString says what is wrong with a text with macros (RFC 7208 section 7.1).
 func macroString(s string) string {
+	if odd := oddOctet.FindString(s); odd != "" {
+		return "has the octet " + odd + " in it"
+	}
 	for s != "" {
 		if s[0] != '%' {
 			if s[0] <= ' ' || s[0] > '~' {

@@ -142,7 +142,7 @@ func (s *Server) Remove(name, rrtype string) {
 }
 
 // Behaviours are what Behave takes.
-var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent"}
+var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent", "mute"}
 
 // Behave makes a zone and all below it fail in a certain way; the zone "." is everything:
 //
@@ -153,6 +153,7 @@ var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "trunca
 //	"nxdomain"  no name exists in it
 //	"truncate"  an empty answer with TC over UDP, the whole over TCP
 //	"absent"    the zone is not delegated: the zone above denies its name
+//	"mute"      no answer for the name itself where it has no record of the type; names below it are well
 func (s *Server) Behave(zone, behaviour string) error {
 	if !slices.Contains(Behaviours, behaviour) {
 		return fmt.Errorf("behaviour %q of zone %s: want one of %q", behaviour, zone, Behaviours)
