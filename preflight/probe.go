@@ -21,6 +21,8 @@ type Probe struct {
 	run     *run
 	earlier func() []Finding // of the checks before this one, of the same source
 
+	instead map[string]string // SPF records that are tried: domain -> text
+
 	mu      sync.Mutex
 	answers []*dns.Answer
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"blitiri.com.ar/go/spf"
+
+	"smtprelay/preflight/dns"
 )
 
 var spfHeloChecks = []*Check{spfHeloPresent, spfHeloPass}
@@ -139,40 +142,54 @@ func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 	}
 	r.Title = "Correct the SPF record of " + n.Domain
 	dead := n.dead()
-	voids := p.deadNames(ctx, n.Domain)
-	s := suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string {
-		switch {
-		case dead[t.Text] != "":
-			return dead[t.Text]
-		case t.Modifier:
-			return ""
-		case t.Name == "ptr":
-			return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
-		case tooWide(t):
-			return "it lets in a large part of the internet; name the networks that send"
-		case (t.Name == "a" || t.Name == "mx") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:
-			return "the name does not exist"
-		}
-		return ""
-	})
+	suggest := func(voids map[string]bool) suggestion {
+		return suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string { return unwanted(t, dead, voids) })
+	}
+	s := suggest(nil)
+	if voids := p.deadNames(ctx, n.Domain, s.Text); voids != nil {
+		s = suggest(voids)
+	}
 	r.Records = []Record{record(Replace, owner, "TXT", Quote(s.Text))}
 	r.Steps = append(r.Steps, s.Left...)
 	return r
 }
 
-// deadNames are those that a record asks for and finds nothing at, when there are
-// too many of them.
-func (p *Probe) deadNames(ctx context.Context, domain string) map[string]bool {
-	aside := &Probe{Plan: p.Plan, run: p.run}
-	voids := aside.evaluate(ctx, spfNobody, "", domain, true).Voids
-	if len(voids) <= spfVoids {
-		return nil
+// unwanted says why a term has to go, "" for one that stays.
+func unwanted(t spfTerm, dead map[string]string, voids map[string]bool) string {
+	switch {
+	case dead[t.Text] != "":
+		return dead[t.Text]
+	case t.Modifier:
+		return ""
+	case t.Name == "ptr":
+		return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
+	case tooWide(t):
+		return "it lets in a large part of the internet; name the networks that send"
+	case (t.Name == "a" || t.Name == "mx" || t.Name == "exists") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:
+		return "the name does not exist"
 	}
-	all := map[string]bool{}
-	for _, v := range voids {
-		all[v] = true
+	return ""
+}
+
+// deadNames are those that a record would ask for and find nothing at, if it stood
+// at the domain; nil when they are not too many.
+func (p *Probe) deadNames(ctx context.Context, domain, text string) (dead map[string]bool) {
+	aside := &Probe{Plan: p.Plan, run: p.run, instead: map[string]string{domain: text}}
+	for _, nobody := range []netip.Addr{spfNobody, spfNobody6} {
+		voids := aside.evaluate(ctx, nobody, "", domain, true).Voids
+		if len(voids) <= spfVoids {
+			continue
+		}
+		if dead == nil {
+			dead = map[string]bool{}
+		}
+		for _, v := range voids {
+			if absent(aside.ask(ctx, v, dns.TypeA)) && absent(aside.ask(ctx, v, dns.TypeAAAA)) {
+				dead[v] = true
+			}
+		}
 	}
-	return all
+	return dead
 }
 
 // tooWide networks make receivers doubt the record.
