@@ -61,7 +61,7 @@ var spfHeloPass = &Check{
 		res := p.evaluate(ctx, addr, ehlo, ehlo, false)
 		switch res.Result {
 		case spf.Pass:
-			return pass("%s passes for %s (%s)", addr, ehlo, reason(res))
+			return pass("%s passes for %s (%s)", addr, ehlo, p.because(ctx, ehlo, addr, res))
 		case spf.TempError:
 			return p.undecided(ehlo, res)
 		}
@@ -75,7 +75,7 @@ var spfHeloPass = &Check{
 		if named && definite(a) && !holds(a, addr) && res.Result != spf.PermError {
 			r = p.pointing(ctx, a)
 		}
-		f := fail(r, "pass", "%s for %s: %s", res.Result, ehlo, reason(res))
+		f := fail(r, "pass", "%s for %s: %s", res.Result, ehlo, p.because(ctx, ehlo, addr, res))
 		if res.Result == spf.SoftFail || res.Result == spf.Neutral {
 			f.Severity = Recommended
 		}
@@ -150,8 +150,24 @@ func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 		s = suggest(voids)
 	}
 	r.Records = []Record{record(Replace, owner, "TXT", Quote(s.Text))}
+	if added := added(n.Records, s.Text); len(added) > 0 {
+		r.Steps = append(r.Steps, "New in it: "+strings.Join(added, " ")+".")
+	}
 	r.Steps = append(r.Steps, s.Left...)
 	return r
+}
+
+// added are the address terms of a record that none of the old ones has.
+func added(old []string, text string) (all []string) {
+	for _, t := range parseSPF(text) {
+		there := func(rec string) bool {
+			return slices.ContainsFunc(parseSPF(rec), func(o spfTerm) bool { return sameTerm(o.Text, t.Text) || sameTerm(o.Fixed, t.Text) })
+		}
+		if t.Prefix.IsValid() && !slices.ContainsFunc(old, there) {
+			all = append(all, t.Text)
+		}
+	}
+	return all
 }
 
 // unwanted says why a term has to go, "" for one that stays.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"blitiri.com.ar/go/spf"
+
 	"smtprelay/preflight/dns/dnstest"
 )
 
@@ -216,10 +218,18 @@ func (w *spfWorld) publish(t *testing.T, records []string) *Probe {
 	return &Probe{Plan: &w.plan, run: newRun(&w.plan, Outside{DNS: w.server.Client()})}
 }
 
-func (w *spfWorld) allowed(p *Probe) (all []netip.Addr) {
+func (w *spfWorld) allowed(t *testing.T, p *Probe) (all []netip.Addr) {
+	n := p.spfTree(context.Background(), "example.net")
 	for _, a := range w.addrs {
-		if p.evaluate(context.Background(), a, "mail.example.org", "example.net", false).Result == "pass" {
+		res := p.evaluate(context.Background(), a, "mail.example.org", "example.net", false)
+		if res.Result == spf.Pass {
 			all = append(all, a)
+		}
+		// The term that we say made it so is one that makes it so.
+		path, sign, sure := p.match(context.Background(), n, a)
+		said := map[byte]spf.Result{'+': spf.Pass, '-': spf.Fail, '~': spf.SoftFail, '?': spf.Neutral}[sign]
+		if sure && said != res.Result && res.Result != spf.PermError {
+			t.Errorf("%s with %q: we say %s by %q, the evaluator %+v", a, n.Records, said, path, res)
 		}
 	}
 	return all
@@ -242,9 +252,9 @@ var txtString = regexp.MustCompile(`"([^"]*)"`)
 func (w *spfWorld) check(t *testing.T) int {
 	var before []netip.Addr
 	for _, m := range w.meant {
-		before = append(before, w.allowed(w.publish(t, []string{m}))...)
+		before = append(before, w.allowed(t, w.publish(t, []string{m}))...)
 	}
-	before = append(before, w.allowed(w.publish(t, w.records))...)
+	before = append(before, w.allowed(t, w.publish(t, w.records))...)
 	printed, failed := "", []Finding{}
 	for _, f := range w.findings() {
 		if f.Status != Fail || len(f.Remedy.Records) == 0 {
@@ -277,7 +287,7 @@ func (w *spfWorld) check(t *testing.T) int {
 			t.Errorf("%s with %q: %s %s", f.Source, printed, f.Status, f.Found)
 		}
 	}
-	left := w.allowed(after)
+	left := w.allowed(t, after)
 	for _, a := range before {
 		if !slices.Contains(left, a) {
 			res := after.evaluate(context.Background(), a, "mail.example.org", "example.net", false)

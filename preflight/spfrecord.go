@@ -23,6 +23,8 @@ type spfTerm struct {
 	Modifier  bool
 	Domain    string       // domain-spec, macros unexpanded; "" where there is none
 	Prefix    netip.Prefix // ip4, ip6
+	Bits4     int          // a, mx: of the networks around the addresses
+	Bits6     int
 	Fault     string
 	Mild      bool   // evaluators ignore the fault
 	Fixed     string // what was meant, if it can be guessed
@@ -129,6 +131,7 @@ func (t *spfTerm) modifier() {
 
 // hosts reads [":" domain-spec] [dual-cidr-length].
 func (t *spfTerm) hosts(arg string) {
+	t.Bits4, t.Bits6 = 32, 128
 	domain, cidr := arg, ""
 	if i := cidrStart(arg); i >= 0 {
 		domain, cidr = arg[:i], arg[i:]
@@ -151,6 +154,13 @@ func (t *spfTerm) hosts(arg string) {
 	}
 	if t.Name == "ptr" || four == "" && !dual || four != "" && !cidrLength(four, 32) || dual && !cidrLength(six, 128) {
 		t.Fault = fmt.Sprintf("has a bad prefix length %q", cidr)
+		return
+	}
+	if four != "" {
+		t.Bits4, _ = strconv.Atoi(four)
+	}
+	if dual {
+		t.Bits6, _ = strconv.Atoi(six)
 	}
 }
 
