@@ -52,11 +52,16 @@ var dkimStrength = &Check{
 	},
 }
 
-// rotation makes a key of today's kind under a selector that is free.
+// rotation makes a key of today's kind under a selector that is free, and keeps
+// those of the keys there are that are strong enough.
 func (p *Probe) rotation() Remedy {
 	used := map[string]bool{}
+	var kept []string
 	for _, k := range p.Sender.Keys {
 		used[k.Selector] = true
+		if key, err := parseDKIM(k.Record); err == nil && (key.bits() >= rsaGood || key.Kind == "ed25519") {
+			kept = append(kept, fmt.Sprintf("%q", k.Selector))
+		}
 	}
 	next := "k2"
 	for i := 2; used[next]; i++ {
@@ -65,7 +70,7 @@ func (p *Probe) rotation() Remedy {
 	return Remedy{
 		Title:   "Make a new DKIM key for " + p.Sender.Domain,
 		Who:     "you",
-		Setting: fmt.Sprintf(`dkim = [%q]`, next),
+		Setting: fmt.Sprintf("dkim = [%s]", list(append(kept, fmt.Sprintf("%q", next)))),
 		Steps: []string{
 			fmt.Sprintf("relay dkim new %s --selector %s", p.Sender.Domain, next),
 			"Leave the old record where it is for a week: mail on its way is still signed with it.",

@@ -104,7 +104,7 @@ func correcting(a *dns.Answer, texts []string) Remedy {
 	}
 	kept := slices.MinFunc(texts, func(a, b string) int { return mild(a) - mild(b) })
 	domain := strings.TrimPrefix(a.Question, dmarcQuestion)
-	r := Remedy{Title: "Correct the DMARC record of " + domain, Who: "whoever runs the zone of " + a.Name, Steps: elsewhere(a)}
+	r := Remedy{Title: "Correct the DMARC record of " + domain, Who: "whoever runs the zone of " + strings.TrimPrefix(a.Name, dmarcQuestion), Steps: elsewhere(a)}
 	if len(texts) > 1 {
 		r.Title = "Leave " + domain + " one DMARC record"
 		r.Steps = append(r.Steps, "Of the policies the mildest is kept; none of them is in force while there are several.")
