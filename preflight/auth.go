@@ -28,7 +28,7 @@ type proof struct {
 
 func (p *Probe) proof(ctx context.Context) (pr proof) {
 	pr.domain = p.envelope()
-	if p.Sender.Null { // RFC 7208 section 2.4
+	if p.Sender.null() { // RFC 7208 section 2.4
 		pr.domain = p.ehlo()
 	}
 	if pr.domain == "" {
@@ -240,7 +240,7 @@ func (p *Probe) aligning(ctx context.Context, pr proof, bySPF bool) Remedy {
 		return p.vouching(ctx, pr)
 	}
 	r := p.signing(ctx)
-	if !p.Sender.Null {
+	if !p.Sender.null() {
 		r.Steps = append(slices.Clip(r.Steps), fmt.Sprintf("Or send with an envelope in %s.", strings.TrimPrefix(p.Sender.Domain, ".")))
 	}
 	return r

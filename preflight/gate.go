@@ -154,16 +154,13 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 // A domain that we sign for keeps its keys under another envelope domain, and with
 // none.
 func (p *Plan) sender(m Mail) (s Sender, listed bool) {
-	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: m.Envelope, Null: m.Envelope == ""}
+	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: cmp.Or(m.Envelope, nullSender)}
 	if s.Envelope == s.Domain {
 		s.Envelope = ""
 	}
 	for _, c := range p.Senders {
 		if c.Domain != s.Domain {
 			continue
-		}
-		if m.Envelope == "" {
-			return Sender{Domain: c.Domain, Keys: c.Keys, Null: true}, false
 		}
 		if m.Envelope == cmp.Or(c.Envelope, c.Domain) {
 			return c, true

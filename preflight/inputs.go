@@ -17,9 +17,6 @@ func inputs(p *Plan) fingerprints {
 	}
 	for _, s := range p.Senders {
 		in.senders[s.Name()] = fmt.Sprintf("%s %s %v", s.Domain, s.Envelope, s.Keys)
-		if s.Null {
-			in.senders[s.Name()] += " <>"
-		}
 	}
 	for _, s := range p.SmartHosts {
 		in.smartHosts[s.Name] = fmt.Sprintf("%s %d %t %s %s", s.Host, s.Port, s.Implicit, s.TLS, s.User)

@@ -140,9 +140,8 @@ type Source struct {
 // Sender is a sender domain.
 type Sender struct {
 	Domain   string // of the header From, canonical
-	Envelope string // of MAIL FROM, canonical; "" = Domain
+	Envelope string // of MAIL FROM, canonical; "" = Domain, "<>" = none: receivers judge the EHLO name then
 	Keys     []Key
-	Null     bool // mail of its with MAIL FROM:<>: receivers judge the EHLO name in place of the envelope
 }
 
 // Name of a sender in verdicts and reports: its domain.

@@ -49,9 +49,6 @@ func newSights(g *Gate) *sights {
 // old. nil: nothing was known when ctx ended; the look goes on without it.
 func (s *sights) look(ctx context.Context, who Sender) *sight {
 	key := who.Domain + " " + who.Envelope
-	if who.Null {
-		key += "<>"
-	}
 	known := s.get(key)
 	if known != nil && time.Now().Before(known.next) {
 		return known
@@ -92,7 +89,7 @@ func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) 
 	for _, f := range hs {
 		pairs := f.Check.Scope == ScopePair
 		if !pairs && f.Check.Scope != ScopeSender && f.Check != dnsReachable || f.Severity == Informational ||
-			who.Null && f.Check != dnsReachable && !forNotice(f.Check.ID) {
+			who.null() && f.Check != dnsReachable && !forNotice(f.Check.ID) {
 			continue
 		}
 		own = append(own, f)

@@ -215,10 +215,7 @@ func tooWide(t spfTerm) bool {
 
 // envelope is the domain of the sender's MAIL FROM.
 func (p *Probe) envelope() string {
-	if p.Sender.Envelope != "" {
-		return p.Sender.Envelope
-	}
-	return p.Sender.Domain
+	return p.Sender.envelope()
 }
 
 // spfSeverity is how much the sender's record matters by Policy.SPF.

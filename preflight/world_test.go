@@ -292,10 +292,7 @@ func (w *world) set(word string) error {
 	case "public":
 		w.plan.Sources[0].Public = value
 	case "envelope":
-		w.plan.Senders[0].Envelope, w.plan.Senders[0].Null = value, value == "<>"
-		if value == "<>" {
-			w.plan.Senders[0].Envelope = ""
-		}
+		w.plan.Senders[0].Envelope = value
 	case "ehlo_match":
 		pol.EHLOMatch = value
 	case "spf":
