@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -202,7 +203,7 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 	}
 	p.earlier = func() []Finding { return r.earlier(t) }
 	limit := checkTime
-	if strings.HasPrefix(t.check.ID, "SPF-") {
+	if strings.HasPrefix(t.check.ID, "SPF-") || slices.Contains(authChecks, t.check) {
 		limit = spfTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
