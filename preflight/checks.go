@@ -14,7 +14,7 @@ import (
 // Checks is every check there is. The order is that of reports, and each check
 // stands behind those it needs.
 var Checks = slices.Concat(hostChecks, resolverChecks, egressChecks, ptrChecks, ehloChecks, zoneChecks, spfHeloChecks, ipv6Checks,
-	domainChecks, spfSenderChecks, dkimChecks, dmarcChecks, smartHostChecks)
+	domainChecks, spfSenderChecks, dkimChecks, dmarcChecks, authChecks, smartHostChecks)
 
 func byID(id string) *Check {
 	for _, c := range Checks {

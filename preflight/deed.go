@@ -37,11 +37,11 @@ func (r Remedy) empty() bool {
 }
 
 // take joins a finding whose remedy is this deed: they share a record, or both
-// need none and say the same.
+// need none and say the same, or set the same.
 func (d *deed) take(f Finding) bool {
 	r := f.Remedy
 	shared := slices.ContainsFunc(r.Records, func(rec Record) bool { return slices.Contains(d.lines, rec.String()) })
-	if !shared && (len(r.Records)+len(d.lines) > 0 || r.Title != d.Title || r.Setting != d.Setting || !slices.Equal(r.Steps, d.Steps)) {
+	if !shared && (len(r.Records)+len(d.lines) > 0 || r.Title != d.Title || r.Setting != d.Setting || r.Setting == "" && !slices.Equal(r.Steps, d.Steps)) {
 		return false
 	}
 	d.findings = append(d.findings, f)

@@ -122,8 +122,10 @@ type mailCase struct {
 
 // forNotice picks what counts for the null sender: there is no envelope domain
 // whose SPF could pass (RFC 7208 section 2.4), only the EHLO name, which is the
-// source's, and the signature of the notice's own author.
-func forNotice(id string) bool { return strings.HasPrefix(id, "DKIM-") || id == "AUTH-ALIGNED" }
+// source's, and the signature of the notice's own author. AUTH-* weigh those two.
+func forNotice(id string) bool {
+	return strings.HasPrefix(id, "DKIM-") || strings.HasPrefix(id, "AUTH-")
+}
 
 func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 	j := g.judgement()
@@ -149,9 +151,10 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 }
 
 // sender finds the configured sender that a message is of, or makes one of it.
-// A domain that we sign for keeps its keys under another envelope domain.
+// A domain that we sign for keeps its keys under another envelope domain, and with
+// none.
 func (p *Plan) sender(m Mail) (s Sender, listed bool) {
-	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: m.Envelope}
+	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: cmp.Or(m.Envelope, nullSender)}
 	if s.Envelope == s.Domain {
 		s.Envelope = ""
 	}
@@ -159,7 +162,7 @@ func (p *Plan) sender(m Mail) (s Sender, listed bool) {
 		if c.Domain != s.Domain {
 			continue
 		}
-		if m.Envelope == "" || m.Envelope == cmp.Or(c.Envelope, c.Domain) {
+		if m.Envelope == cmp.Or(c.Envelope, c.Domain) {
 			return c, true
 		}
 		s.Keys = c.Keys

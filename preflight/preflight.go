@@ -155,7 +155,7 @@ type Source struct {
 // Sender is a sender domain.
 type Sender struct {
 	Domain   string // of the header From, canonical
-	Envelope string // of MAIL FROM, canonical; "" = Domain
+	Envelope string // of MAIL FROM, canonical; "" = Domain, "<>" = none: receivers judge the EHLO name then
 	Keys     []Key
 }
 

@@ -22,6 +22,8 @@ type Probe struct {
 	dns     dns.Resolver     // the resolver, or what the zones themselves say
 	earlier func() []Finding // of the checks before this one, of the same source
 
+	instead map[string]string // SPF records that are tried: domain -> text
+
 	mu      sync.Mutex
 	answers []*dns.Answer
 }

@@ -81,4 +81,11 @@ var remedyForms = map[string]string{
 	"MX-PRESENT":            `example.net. 3600 IN MX 10 mx.example.net.`,
 	"MX-NOT-IP":             `example.net. 3600 IN MX 10 mx.example.net.`,
 	"MX-NOT-ALIAS":          `mx.example.net. 3600 IN A 192.0.2.10`,
+	"SENDER-SOA":            `example.net. 3600 IN MX 10 mx.example.net.`,
+	"DKIM-STRENGTH":         `relay dkim new example.net --selector k2`,
+	"DKIM-FLAGS":            `k1._domainkey.example.net. 3600 IN TXT "v=DKIM1; k=rsa; p=..."`,
+	"DMARC-VALID":           `_dmarc.example.net. 3600 IN TXT "v=DMARC1; p=none"`,
+	"DMARC-RUA":             `example.net._report._dmarc.example.org. 3600 IN TXT "v=DMARC1"`,
+	"AUTH-ANY":              `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ~all"`,
+	"AUTH-ALIGNED":          `relay dkim new example.net`,
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -208,7 +209,7 @@ func (r *run) await(t *task) (waitsFor, because string) {
 // a check that was saved that way looks at the authoritative servers from the first.
 func (r *run) look(ctx context.Context, t *task) Result {
 	limit := checkTime
-	if strings.HasPrefix(t.check.ID, "SPF-") {
+	if strings.HasPrefix(t.check.ID, "SPF-") || slices.Contains(authChecks, t.check) {
 		limit = spfTime
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)

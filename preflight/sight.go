@@ -88,7 +88,8 @@ func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) 
 	var own []held
 	for _, f := range hs {
 		pairs := f.Check.Scope == ScopePair
-		if !pairs && f.scope() != ScopeSender && f.Check != dnsReachable || f.Severity == Informational {
+		if !pairs && f.scope() != ScopeSender && f.Check != dnsReachable || f.Severity == Informational ||
+			who.null() && f.Check != dnsReachable && !forNotice(f.Check.ID) {
 			continue
 		}
 		own = append(own, f)

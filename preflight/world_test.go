@@ -1,13 +1,16 @@
 package preflight_test
 
 import (
+	"cmp"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -53,6 +56,33 @@ var testKeys = sync.OnceValue(func() (keys [2]string) {
 	return keys
 })
 
+// oddKeys are keys that receivers like less: name in a case -> record.
+var oddKeys = sync.OnceValue(func() map[string]string {
+	short := new(big.Int).Lsh(big.NewInt(1), 511)
+	short.SetBit(short, 0, 1) // no product of primes, but nobody signs with it
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		panic(err)
+	}
+	edwards, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	spki := func(k any) string {
+		der, err := x509.MarshalPKIXPublicKey(k)
+		if err != nil {
+			panic(err)
+		}
+		return base64.StdEncoding.EncodeToString(der)
+	}
+	return map[string]string{
+		"rsa2048": "v=DKIM1; k=rsa; p=" + testKeys()[0],
+		"rsa1024": "v=DKIM1; k=rsa; p=" + spki(&weak.PublicKey),
+		"rsa512":  "v=DKIM1; k=rsa; p=" + spki(&rsa.PublicKey{N: short, E: 65537}),
+		"ed25519": "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(edwards),
+	}
+})
+
 // ordinary takes what the cases are made of out of the special-purpose lists.
 func ordinary() preflight.Special {
 	s := preflight.Registries()
@@ -87,6 +117,9 @@ func (w *world) add(line string) error {
 	line, replace := strings.CutPrefix(strings.TrimSpace(line), "(replace)")
 	line = strings.TrimSpace(line)
 	line = strings.NewReplacer("<match>", testKeys()[0], "<other>", testKeys()[1]).Replace(line)
+	for name, key := range oddKeys() {
+		line = strings.ReplaceAll(line, "<"+name+">", key)
+	}
 	if strings.HasPrefix(line, "p=") {
 		line = `"v=DKIM1; k=rsa; ` + line + `"`
 	}
@@ -107,7 +140,7 @@ func (w *world) add(line string) error {
 		return fmt.Errorf("%q is no record", line)
 	}
 	r := zoneRecord{strings.ToLower(strings.TrimSuffix(m[1], ".")), m[2], strings.TrimSpace(m[3])}
-	if r.kind == "TXT" {
+	if r.kind == "TXT" || r.kind == "SPF" {
 		r.data = preflight.Quote(strings.Join(quoted(r.data), ""))
 	}
 	if replace {
@@ -169,7 +202,7 @@ var (
 	newSource   = regexp.MustCompile(`^\+?\s*source (\w+)(?: +=)? +([0-9a-fA-F.:]+)`)
 	sourceEHLO  = regexp.MustCompile(`\behlo[ =](\S+)`)
 	senderWords = regexp.MustCompile(`\bsenders\s*=\s*([^\s(;]+(?:,\s*[^\s(;]+)*)`)
-	keyWord     = regexp.MustCompile(`^dkim (\w+)`)
+	keyWord     = regexp.MustCompile(`^dkim (\w+)(?: (rsa\d+|ed25519))?`)
 )
 
 // configure takes one step, or one comment of a baseline.
@@ -198,7 +231,7 @@ func (w *world) configure(text string) error {
 	}
 	if m := keyWord.FindStringSubmatch(text); m != nil && len(w.plan.Senders) > 0 {
 		s := &w.plan.Senders[0]
-		s.Keys = append(s.Keys, preflight.Key{Selector: m[1], Record: "v=DKIM1; k=rsa; p=" + testKeys()[0]})
+		s.Keys = append(s.Keys, preflight.Key{Selector: m[1], Record: oddKeys()[cmp.Or(m[2], "rsa2048")]})
 		return nil
 	}
 	if strings.HasPrefix(text, "no dkim") {

@@ -24,6 +24,7 @@ const (
 	TypeMX    Type = 15
 	TypeTXT   Type = 16
 	TypeAAAA  Type = 28
+	TypeSPF   Type = 99 // of old, RFC 7208 section 3.1
 )
 
 // Outcome of a question. All but Temp are definite.
@@ -46,7 +47,7 @@ type RR struct {
 	Host    string        // PTR, CNAME, NS, MX: target, canonical; "" is the root. SOA: primary server
 	Mailbox string        // SOA: RNAME as a domain name
 	Pref    uint16        // MX
-	Text    string        // TXT: strings joined without space (RFC 7208 section 3.3)
+	Text    string        // TXT, SPF: strings joined without space (RFC 7208 section 3.3)
 	Minimum time.Duration // SOA
 }
 

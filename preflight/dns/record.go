@@ -34,6 +34,8 @@ func record(r dns.RR) (RR, bool) {
 		rr.Host, rr.Pref = spelled(r.Mx), r.Preference
 	case *dns.TXT:
 		rr.Text = text(r.Txt)
+	case *dns.SPF:
+		rr.Text = text(r.Txt)
 	case *dns.SOA:
 		rr.Host, rr.Mailbox, rr.Minimum = spelled(r.Ns), spelled(r.Mbox), ttl(r.Minttl)
 	default:

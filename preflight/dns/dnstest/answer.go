@@ -97,7 +97,7 @@ func (s *Server) answer(name string, t uint16, recurse bool) reply {
 		if !recurse && z != start { // another zone's names are not ours to tell
 			return r
 		}
-		if s.misbehave(&r, z, name, recurse) {
+		if s.misbehave(&r, z, name, t, recurse) {
 			return r
 		}
 		set := s.find(z, name, t)
@@ -131,13 +131,18 @@ func (r *reply) deny(soa mdns.RR, exists bool) {
 
 // misbehave does what Behave and the answers line ask for. It returns true if that is
 // all there is to say.
-func (s *Server) misbehave(r *reply, z, name string, recurse bool) bool {
+func (s *Server) misbehave(r *reply, z, name string, t uint16, recurse bool) bool {
 	fail := func(rcode int) bool {
 		*r = reply{rcode: rcode, truncate: r.truncate}
 		return true
 	}
 	how, of := s.behaviour(name)
 	switch how {
+	case "mute":
+		if len(s.find(z, name, t)) == 0 {
+			r.drop = true
+			return true
+		}
 	case "drop":
 		r.drop = true
 		return true
@@ -168,8 +173,8 @@ func (s *Server) misbehave(r *reply, z, name string, recurse bool) bool {
 
 // behaviour is that of the closest zone above that has one.
 func (s *Server) behaviour(name string) (how, of string) {
-	for {
-		if b, ok := s.world.behave[name]; ok {
+	for asked := name; ; {
+		if b, ok := s.world.behave[name]; ok && (b != "mute" || name == asked) {
 			return b, name
 		}
 		if name == "." {

@@ -145,7 +145,7 @@ func (s *Server) Remove(name, rrtype string) {
 }
 
 // Behaviours are what Behave takes.
-var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent", "lame"}
+var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent", "lame", "mute"}
 
 // Behave makes a zone and all below it fail in a certain way; the zone "." is everything:
 //
@@ -157,6 +157,7 @@ var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "trunca
 //	"truncate"  an empty answer with TC over UDP, the whole over TCP
 //	"lame"      the answer is right, but given without authority (AA)
 //	"absent"    the zone is not delegated: the zone above denies its name
+//	"mute"      no answer for the name itself where it has no record of the type; names below it are well
 func (s *Server) Behave(zone, behaviour string) error {
 	if !slices.Contains(Behaviours, behaviour) {
 		return fmt.Errorf("behaviour %q of zone %s: want one of %q", behaviour, zone, Behaviours)

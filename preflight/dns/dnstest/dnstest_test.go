@@ -1,10 +1,12 @@
 package dnstest_test
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"smtprelay/preflight/dns"
 	"smtprelay/preflight/dns/dnstest"
@@ -156,6 +158,18 @@ func TestBehave(t *testing.T) {
 	behave("2.0.192.in-addr.arpa", "")
 	if a := query("25.2.0.192.in-addr.arpa"); shape(a) != "NODATA of 2.0.192.in-addr.arpa" {
 		t.Errorf("zone back again: %s", shape(a))
+	}
+	behave("safe.test", "mute")
+	if a := query("safe.test"); a.Outcome != dns.Present {
+		t.Errorf("mute, of a type that is there: %s", shape(a))
+	}
+	if a := query("big.safe.test"); a.Outcome != dns.Present {
+		t.Errorf("a name below a mute one: %s", shape(a))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if a, _ := s.Client().Query(ctx, "safe.test", dns.TypeTXT); a.Outcome != dns.Temp || a.Rcode != "" {
+		t.Errorf("mute, of a type that is not: %s", shape(a))
 	}
 	if err := s.Behave("safe.test", "stubborn"); err == nil {
 		t.Error("unknown behaviour taken")
