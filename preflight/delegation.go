@@ -185,7 +185,7 @@ func allLame(t dns.Trace) string {
 		case s.Kind != dns.Lame:
 			return ""
 		default:
-			all = append(all, s.Host+" "+said(s))
+			all = append(all, fmt.Sprintf("%s (%s)", s.Host, strings.TrimPrefix(said(s), "lame: ")))
 		}
 	}
 	return list(all)
@@ -201,7 +201,7 @@ func said(s dns.Step) string {
 		return "is an alias of " + a.Chain[0]
 	case dns.Lame:
 		if a.Rcode != "NOERROR" && a.Rcode != "NXDOMAIN" {
-			return a.Rcode + ", lame"
+			return "lame: " + a.Rcode
 		}
 		return cmp.Or(a.Detail, "lame")
 	}

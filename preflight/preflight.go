@@ -200,6 +200,7 @@ type Policy struct {
 	Span         time.Duration
 	Private      bool
 	Severity     map[string]Severity
+	DNSBL        []BlockList // asked for our addresses; none: not at all
 }
 
 // SettleAuto is the value of Policy.Settle that follows the negative TTL.
@@ -243,6 +244,8 @@ type Outside struct {
 	Try           Trier                    // nil: SMARTHOST-* that connect are skipped
 	Bind          func(a netip.Addr) error // can a TCP socket be bound to it; nil: tries
 	Addrs         func() []netip.Addr      // of the interfaces; nil: asks the system
+
+	lists *listings // what block lists said before; nil: nothing
 }
 
 // Report is the judgement of one moment.

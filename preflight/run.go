@@ -47,6 +47,7 @@ type run struct {
 	tasks  []*task
 	index  map[subject]*task
 	trials []trial // by smart host
+	lists  *listings
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -71,6 +72,9 @@ func newRun(p *Plan, o Outside) *run {
 	r := &run{plan: p, out: o, index: map[subject]*task{}, trials: make([]trial, len(p.SmartHosts))}
 	r.memo = dns.NewMemo(&turnstile{r: o.DNS, slots: make(chan struct{}, atOnce)})
 	r.dns = r.memo
+	if r.lists = o.lists; r.lists == nil {
+		r.lists = newListings()
+	}
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {
 			t := &task{subject: s, done: make(chan struct{}), finding: Finding{Check: c}}
