@@ -263,6 +263,7 @@ type Report struct {
 	SmartHosts   []Verdict
 	Plan         *Plan
 	Next         time.Time // zero for a one-shot run
+	Traces       []Trace   // where they were asked for
 }
 
 // Mail is what the gate is asked about. Domains, canonical.

@@ -77,4 +77,8 @@ var remedyForms = map[string]string{
 	"MX-PRESENT":            `example.net. 3600 IN MX 10 mx.example.net.`,
 	"MX-NOT-IP":             `example.net. 3600 IN MX 10 mx.example.net.`,
 	"MX-NOT-ALIAS":          `mx.example.net. 3600 IN A 192.0.2.10`,
+	"PTR-NOT-GENERIC":       `25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.`,
+	"PTR-DELEGATION":        `nslookup -q=ns 2.0.192.in-addr.arpa.`,
+	"DNSBL-CLEAN":           `https://check.spamhaus.org/listed/?searchterm=192.0.2.25`,
+	"DNSBL-USABLE":          `dnsbl = ["KEY.zen.dq.spamhaus.net"]`,
 }
