@@ -246,6 +246,7 @@ type Outside struct {
 	Addrs         func() []netip.Addr      // of the interfaces; nil: asks the system
 
 	lists *listings // what block lists said before; nil: nothing
+	walks *walks    // likewise of walks from the root
 }
 
 // Report is the judgement of one moment.

@@ -48,6 +48,7 @@ type run struct {
 	index  map[subject]*task
 	trials []trial // by smart host
 	lists  *listings
+	walks  *walks
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -74,6 +75,9 @@ func newRun(p *Plan, o Outside) *run {
 	r.dns = r.memo
 	if r.lists = o.lists; r.lists == nil {
 		r.lists = newListings()
+	}
+	if r.walks = o.walks; r.walks == nil {
+		r.walks = newWalks()
 	}
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {

@@ -79,23 +79,9 @@ type walker struct {
 // leads on from there.
 func (w *walker) to(ctx context.Context, whole Answer) (Answer, bool) {
 	whole.Secure = false // nobody has validated
-	if w.known == nil {
-		ns, err := LookupNS(ctx, w.r, ".")
-		if err != nil {
-			return stuck(whole, "ask the resolver for the root servers: "+err.Error()), false
-		}
-		root := Zone{}
-		for _, host := range ns.Records[:min(len(ns.Records), maxNameServers)] {
-			root.Servers = append(root.Servers, NameServer{Host: host})
-		}
-		w.known = []Zone{root}
+	if err := w.start(ctx, whole.Name); err != nil {
+		return stuck(whole, "ask the resolver for the root servers: "+err.Error()), false
 	}
-	// An alias starts at the closest zone that is known already.
-	i := len(w.known) - 1
-	for !within(whole.Name, w.known[i].Name) {
-		i--
-	}
-	w.known = w.known[:i+1]
 	for ctx.Err() == nil && len(w.trace.Steps) < maxSteps {
 		z := w.known[len(w.known)-1]
 		w.trace.Zone = z
@@ -117,6 +103,26 @@ func (w *walker) to(ctx context.Context, whole Answer) (Answer, bool) {
 		}
 	}
 	return stuck(whole, "the way is too long"), false
+}
+
+// start goes back to the closest zone of a name that is known already; that is the
+// root at first.
+func (w *walker) start(ctx context.Context, name string) error {
+	if w.known == nil {
+		ns, err := LookupNS(ctx, w.r, ".")
+		if err != nil {
+			return err
+		}
+		root := Zone{}
+		for _, host := range ns.Records[:min(len(ns.Records), maxNameServers)] {
+			root.Servers = append(root.Servers, NameServer{Host: host})
+		}
+		w.known = []Zone{root}
+	}
+	for !within(name, w.known[len(w.known)-1].Name) {
+		w.known = w.known[:len(w.known)-1]
+	}
+	return nil
 }
 
 func stuck(whole Answer, why string) Answer {
