@@ -91,6 +91,7 @@ recheck_max = "2m"
 looks = 2
 span = "1m"
 private = true
+dnsbl = ["bl.example.org"]
 [preflight.severity]
 PTR-SINGLE = "informational"
 [[smarthost]]
@@ -288,7 +289,7 @@ func TestDefaultsAgree(t *testing.T) {
 	}
 	l := &loader{file: f}
 	got := f.Preflight.policy(l)
-	got.Severity = nil
+	got.Severity, got.DNSBL = nil, nil // lists stand in the configuration, or there are none
 	if diff := cmp.Diff(preflight.Policy{}.Defaults(false), got); diff != "" {
 		t.Errorf("policy (-preflight +config):\n%s", diff)
 	}
@@ -314,7 +315,8 @@ func TestShowReadsBack(t *testing.T) {
 			t.Errorf("%s (-read +shown and read):\n%s", name, diff)
 		}
 	}
-	f, err := parse("relay.toml", "[[smarthost]]\nurl = \"smtp://me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"smtp:me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"me:hunter2@mx.example\"\n[queue]\nstore = \"postgres://me:hunter2@db/x\"")
+	f, err := parse("relay.toml", "[[smarthost]]\nurl = \"smtp://me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"smtp:me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"me:hunter2@mx.example\"\n[queue]\nstore = \"postgres://me:hunter2@db/x\"\n"+
+		"[preflight]\ndnsbl = [\"hunter2.zen.dq.spamhaus.net\", \"hunter2..zen.dq.spamhaus.net\"]")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
 	"smtprelay/relay"
 )
 
@@ -25,6 +26,7 @@ type Preflight struct {
 	Span         Duration          `toml:"span"`
 	Private      bool              `toml:"private"`
 	Severity     map[string]string `toml:"severity"`
+	DNSBL        []string          `toml:"dnsbl"` // zones of block lists
 }
 
 func defaultPreflight() Preflight {
@@ -32,6 +34,7 @@ func defaultPreflight() Preflight {
 		OnUnknown: "hold", SPF: "require", EHLOMatch: "strict",
 		Grace: minutes(6 * 60), Settle: Settle{-1}, StartupWait: minutes(1),
 		RecheckMin: minutes(15), RecheckMax: minutes(6 * 60), Looks: 3, Span: minutes(10),
+		DNSBL: []string{"zen.spamhaus.org", "bl.spamcop.net"},
 	}
 }
 
@@ -81,6 +84,7 @@ func (p Preflight) policy(l *loader) preflight.Policy {
 		Span:         l.between("preflight.span", p.Span, 0, minutes(60)),
 		Private:      p.Private,
 		Severity:     l.severities(p.Severity),
+		DNSBL:        l.blockLists("preflight.dnsbl", p.DNSBL),
 	}
 }
 
@@ -126,4 +130,26 @@ func nearestCheck(id string) string {
 		return "relay preflight lists the checks"
 	}
 	return "did you mean " + best + "?"
+}
+
+// maxBlockLists is more than anybody has a use for: each is asked for every source.
+const maxBlockLists = 16
+
+// blockLists are zones. One may hold the key of an account, so none is repeated here.
+func (l *loader) blockLists(key string, names []string) (lists []preflight.BlockList) {
+	if len(names) > maxBlockLists {
+		l.bad(key, "", "%d lists: expected %d at most", len(names), maxBlockLists)
+		return nil
+	}
+	for i, name := range names {
+		zone, err := dns.Canonical(name)
+		if err != nil || !dns.IsHostname(zone) {
+			l.bad(index(key, i), `write it as "zen.spamhaus.org", or "KEY.zen.dq.spamhaus.net" with a key`, "not the zone of a block list")
+			continue
+		}
+		if list := preflight.BlockList(zone); !slices.Contains(lists, list) {
+			lists = append(lists, list)
+		}
+	}
+	return lists
 }

@@ -65,7 +65,11 @@ func (p *Probe) topics() (ts []topic) {
 // unifying tells the zone's owner which server is to be looked at.
 func (p *Probe) unifying(ctx context.Context, c consensus) Remedy {
 	r := Remedy{Title: "Have the name servers of " + c.zone + " agree"}
-	p.whose(ctx, &r, &dns.Answer{}, c.zone)
+	d := delegation{}
+	if d.Zone, d.err = dns.Authority(ctx, p.run.dns, c.zone); d.err != nil {
+		d.Zone.Name = c.zone
+	}
+	d.whose(&r)
 	r.Message = fmt.Sprintf("Please look at the name servers of %s: %s. Whoever asks that server gets a wrong answer or none.",
 		c.zone, strings.TrimSuffix(strings.Join(c.faults, "; "), "."))
 	r.Steps = []string{"It is for " + r.Who + ".", fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}

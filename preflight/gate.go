@@ -40,6 +40,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.RecheckMin, last: map[string]pastTrial{}}
 	}
+	o.lists, o.walks = newListings(), newWalks()
 	g := &Gate{plan: p, out: o, memory: m, log: log, changed: make(chan struct{})}
 	g.now = judge(&g.plan, unseen(), time.Time{})
 	g.journal = newJournal(log)

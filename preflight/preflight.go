@@ -215,6 +215,7 @@ type Policy struct {
 	Span         time.Duration
 	Private      bool
 	Severity     map[string]Severity
+	DNSBL        []BlockList // asked for our addresses; none: not at all
 }
 
 // SettleAuto is the value of Policy.Settle that follows the negative TTL.
@@ -262,6 +263,8 @@ type Outside struct {
 	Lines     func(ctx context.Context) []dns.Line // TCP to each resolver; nil: DNS-TCP is skipped
 	Hosts     string                               // the file that overrides DNS for this machine; "" = /etc/hosts
 	Landmarks Landmarks                            // names that a resolver shows itself by
+	lists     *listings                            // what block lists said before; nil: nothing
+	walks     *walks                               // likewise of walks from the root
 }
 
 // Report is the judgement of one moment.
@@ -279,6 +282,7 @@ type Report struct {
 	SmartHosts   []Verdict
 	Plan         *Plan
 	Next         time.Time // zero for a one-shot run
+	Traces       []Trace   // where they were asked for
 }
 
 // Mail is what the gate is asked about. Domains, canonical.

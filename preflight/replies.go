@@ -88,4 +88,8 @@ var remedyForms = map[string]string{
 	"DMARC-RUA":             `example.net._report._dmarc.example.org. 3600 IN TXT "v=DMARC1"`,
 	"AUTH-ANY":              `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ~all"`,
 	"AUTH-ALIGNED":          `relay dkim new example.net`,
+	"PTR-NOT-GENERIC":       `25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.`,
+	"PTR-DELEGATION":        `nslookup -q=ns 2.0.192.in-addr.arpa.`,
+	"DNSBL-CLEAN":           `https://check.spamhaus.org/listed/?searchterm=192.0.2.25`,
+	"DNSBL-USABLE":          `dnsbl = ["KEY.zen.dq.spamhaus.net"]`,
 }

@@ -51,6 +51,8 @@ type run struct {
 	tasks   []*task
 	index   map[subject]*task
 	trials  []trial // by smart host
+	lists   *listings
+	walks   *walks
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -80,6 +82,12 @@ func newRun(p *Plan, o Outside) *run {
 	r.dns = r.honest
 	r.servers = &servers{asker: o.Asker, slots: slots, by: map[netip.AddrPort]*server{}}
 	r.zones = newZones(r)
+	if r.lists = o.lists; r.lists == nil {
+		r.lists = newListings()
+	}
+	if r.walks = o.walks; r.walks == nil {
+		r.walks = newWalks()
+	}
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {
 			t := &task{subject: s, done: make(chan struct{}), finding: Finding{Check: c}}

@@ -309,6 +309,10 @@ func (w *world) set(word string) error {
 		pol.OnSenderFail = preflight.Action(value)
 	case "private":
 		pol.Private = value != "false"
+	case "dnsbl":
+		for zone := range strings.SplitSeq(value, ",") {
+			pol.DNSBL = append(pol.DNSBL, preflight.BlockList(zone))
+		}
 	case "grace":
 		pol.Grace, err = time.ParseDuration(value)
 	case "route":

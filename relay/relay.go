@@ -66,6 +66,11 @@ func Preflight(ctx context.Context, o Options) *preflight.Report {
 	return r
 }
 
+// Trace goes the way from the root of DNS to the name of each source's address.
+func Trace(ctx context.Context, o Options) []preflight.Trace {
+	return preflight.Walks(ctx, &o.Plan, outside(o))
+}
+
 // Run serves until ctx ends, then drains: nothing accepted is lost, whatever
 // is under way gets a moment to finish. A *Refusal means that the preflight
 // did not allow the start, a *StartError that something else did not; no

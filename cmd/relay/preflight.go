@@ -13,8 +13,8 @@ import (
 
 func preflightCommand(w world) *cobra.Command {
 	var (
-		asJSON, strict, quiet bool
-		explain               string
+		asJSON, strict, quiet, trace bool
+		explain                      string
 	)
 	c := &cobra.Command{
 		Use:   "preflight",
@@ -29,6 +29,7 @@ Exit code: 0 pass, 1 degraded, 2 fail, 3 unknown (DNS did not answer).`,
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.Flags().BoolVar(&strict, "strict", false, "exit 2 where it would be 1")
 	c.Flags().BoolVar(&quiet, "quiet", false, "print one status line")
+	c.Flags().BoolVar(&trace, "trace", false, "show the way from the root of DNS to the name of each address, server by server")
 	c.Flags().StringVar(&explain, "explain", "", "print what a check looks at and why, by its `ID`")
 	_ = c.RegisterFlagCompletionFunc("explain", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var ids []string
@@ -49,6 +50,9 @@ Exit code: 0 pass, 1 degraded, 2 fail, 3 unknown (DNS did not answer).`,
 			return err
 		}
 		r := relay.Preflight(c.Context(), o)
+		if trace {
+			r.Traces = relay.Trace(c.Context(), o)
+		}
 		if err := writeReport(w, r, asJSON, quiet); err != nil {
 			return fmt.Errorf("print the report: %w", err)
 		}
@@ -72,5 +76,9 @@ func writeReport(w world, r *preflight.Report, asJSON, quiet bool) error {
 		_, err := io.WriteString(w.stdout, relay.StatusLine(r)+"\n")
 		return err
 	}
-	return preflight.WriteText(w.stdout, r, preflight.TextOptions{Colour: w.terminal, ASCII: !w.utf8})
+	look := preflight.TextOptions{Colour: w.terminal, ASCII: !w.utf8}
+	if err := preflight.WriteText(w.stdout, r, look); err != nil {
+		return err
+	}
+	return preflight.WriteTraces(w.stdout, r.Traces, look)
 }

@@ -133,6 +133,7 @@ func worse(a, b Answer) Answer {
 // answer, and without EDNS where the server does not know that (RFC 6891 section 7).
 func (a Answer) put(ctx context.Context, server netip.AddrPort, recurse bool) (Answer, bool) {
 	a.Rcode, a.Detail, a.Server, a.TCP, a.Auth, a.Outcome = "", "", "", false, false, Temp
+	a.Referral = nil
 	q := ask(a.Name, a.Type, recurse)
 	began := time.Now()
 	m, tcp, err := exchange(ctx, server, q)

@@ -69,6 +69,7 @@ type Answer struct {
 	Server   string        // who answered
 	RTT      time.Duration
 	TCP      bool
+	Referral *Zone // Temp: the zone that the server refers to, with its servers and their glue; nil if it does not
 }
 
 var (
