@@ -128,6 +128,11 @@ func TestQuestionsOnce(t *testing.T) {
 	w := newGateWorld(t)
 	w.plan.SmartHosts = nil
 	w.plan.Senders = w.plan.Senders[:1]
+	for _, top := range []string{"net", "org"} { // who has no zone does not answer, and is asked again
+		if err := w.dns.Add(top + ". 60 SOA ns.dnstest.invalid. hostmaster.invalid. 1 7200 900 1209600 900"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i := range 4 {
 		d := fmt.Sprintf("d%d.example.org", i)
 		w.plan.Senders = append(w.plan.Senders, Sender{Domain: d})
