@@ -13,7 +13,7 @@ import (
 
 // Checks is every check there is. The order is that of reports, and each check
 // stands behind those it needs.
-var Checks = slices.Concat(hostChecks, egressChecks, ptrChecks, ehloChecks, spfHeloChecks, ipv6Checks,
+var Checks = slices.Concat(hostChecks, machineChecks, egressChecks, observedChecks, ptrChecks, ehloChecks, networkChecks, spfHeloChecks, ipv6Checks,
 	domainChecks, spfSenderChecks, dkimChecks, dmarcChecks, smartHostChecks)
 
 func byID(id string) *Check {

@@ -16,6 +16,8 @@ import (
 type History struct {
 	Entries map[string]Entry  `json:"entries"`
 	Live    map[string]string `json:"live,omitempty"` // DKIM records seen published, by name: their p=
+
+	Observed Observed `json:"observed,omitzero"`
 }
 
 // Entry is the memory of one finding. Times that lie in the future, after a

@@ -26,6 +26,7 @@ func Run(ctx context.Context, p *Plan, o Outside) ([]Finding, int) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	r := newRun(p, o)
+	r.learn(ctx)
 	var all sync.WaitGroup
 	for _, t := range r.tasks {
 		all.Go(func() { r.do(ctx, t) })
@@ -47,6 +48,7 @@ type run struct {
 	tasks  []*task
 	index  map[subject]*task
 	trials []trial // by smart host
+	seen   *Observations
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -71,6 +73,9 @@ func newRun(p *Plan, o Outside) *run {
 	r := &run{plan: p, out: o, index: map[subject]*task{}, trials: make([]trial, len(p.SmartHosts))}
 	r.memo = dns.NewMemo(&turnstile{r: o.DNS, slots: make(chan struct{}, atOnce)})
 	r.dns = r.memo
+	if r.seen = o.Observed; r.seen == nil {
+		r.seen = NewObservations()
+	}
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {
 			t := &task{subject: s, done: make(chan struct{}), finding: Finding{Check: c}}
