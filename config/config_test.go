@@ -91,6 +91,8 @@ recheck_max = "2m"
 looks = 2
 span = "1m"
 private = true
+discovery = "active"
+probe = ["mx.example.org"]
 [preflight.severity]
 PTR-SINGLE = "informational"
 [[smarthost]]
