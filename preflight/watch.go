@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -128,6 +129,11 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 	}
 	g.mu.Unlock()
 
+	for _, s := range plan.Sources {
+		if old := before.plan.source(s.Name); s.learned != nil && old.Public != s.Public {
+			g.log.Info("address learnt", "source", s.Name, "addr", s.Public, "remedy", fmt.Sprintf("public = %q", s.Public))
+		}
+	}
 	g.journal.write(r, hs)
 	g.save(ctx)
 	return r
