@@ -1,6 +1,8 @@
 package preflight
 
 import (
+	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"syscall"
 	"time"
@@ -36,15 +38,24 @@ func temporaryIn(table []byte, a netip.Addr) bool {
 		if m.Header.Type != syscall.RTM_NEWADDR || len(m.Data) < syscall.SizeofIfAddrmsg || m.Data[2]&unix.IFA_F_TEMPORARY == 0 || m.Data[0] != syscall.AF_INET6 {
 			continue
 		}
-		attrs, err := syscall.ParseNetlinkRouteAttr(&m)
-		if err != nil {
-			continue
+		if attribute(m.Data[syscall.SizeofIfAddrmsg:], syscall.IFA_ADDRESS, a.AsSlice()) {
+			return true
 		}
-		for _, at := range attrs {
-			if found, ok := netip.AddrFromSlice(at.Value); ok && at.Attr.Type == syscall.IFA_ADDRESS && found == a {
-				return true
-			}
+	}
+	return false
+}
+
+// attribute tells whether attrs has one of that kind and value (rtnetlink(7)).
+func attribute(attrs []byte, kind uint16, value []byte) bool {
+	for len(attrs) >= syscall.SizeofRtAttr {
+		n := int(binary.NativeEndian.Uint16(attrs))
+		if n < syscall.SizeofRtAttr || n > len(attrs) {
+			return false
 		}
+		if binary.NativeEndian.Uint16(attrs[2:]) == kind && bytes.Equal(attrs[syscall.SizeofRtAttr:n], value) {
+			return true
+		}
+		attrs = attrs[min((n+3)&^3, len(attrs)):]
 	}
 	return false
 }
