@@ -102,7 +102,7 @@ func TestLearntAddressIsUsed(t *testing.T) {
 	w, mail := newGateWorld(t), talker()
 	w.out.Probe = mail
 	w.plan.Sources[0].Bind = "10.0.0.5"
-	w.plan.Special.Prefixes = slices.DeleteFunc(Registries().Prefixes, func(p SpecialPrefix) bool { return strings.HasPrefix(p.What, "documentation") })
+	w.plan.Special.Prefixes = slices.DeleteFunc(slices.Clone(Registries().Prefixes), func(p SpecialPrefix) bool { return strings.HasPrefix(p.What, "documentation") })
 	m := FileMemory(filepath.Join(t.TempDir(), "preflight.json"))
 	g := w.gate(t, m)
 	r := g.Route(t.Context(), Mail{Envelope: "example.net", Author: "example.net"}, "", nil)
@@ -114,6 +114,10 @@ func TestLearntAddressIsUsed(t *testing.T) {
 	}
 	g.Met(Contact{Source: "wan4", Host: "mx.example.org", Addr: there, Said: "mx.example.org"})
 	g.save(t.Context())
+	var text strings.Builder
+	if err := WriteText(&text, g.Report(), TextOptions{}); err != nil || !strings.Contains(strings.Join(strings.Fields(text.String()), " "), `to pin it: public = "192.0.2.25"`) {
+		t.Errorf("%v\n%s", err, text.String())
+	}
 	asked := len(mail.n)
 
 	w.plan.Sources[0].EHLO = "mail2.example.net"

@@ -38,11 +38,12 @@ func (r *run) reflect(ctx context.Context, s *Source) {
 	var wg sync.WaitGroup
 	for _, m := range all {
 		wg.Go(func() {
+			defer func() { _ = recover() }() // one bad answer must not stop the rest
 			method := byWhoami
 			if m.Name == "" {
 				method = bySTUN
 			}
-			if a := r.mirrored(ctx, s, m); r.ours(s, a) {
+			if a := r.mirrored(ctx, s, m); r.plan.outer(s, a) {
 				r.seen.add(Observation{Source: s.key(), Method: method, Operator: m.Operator, Addr: a, At: time.Now()})
 			}
 		})
@@ -50,9 +51,7 @@ func (r *run) reflect(ctx context.Context, s *Source) {
 	wg.Wait()
 }
 
-// ours tells whether an address can be a source's as the world sees it.
-func (r *run) ours(s *Source, a netip.Addr) bool { return r.plan.outer(s, a) }
-
+// outer tells whether an address can be a source's as the world sees it.
 func (p *Plan) outer(s *Source, a netip.Addr) bool {
 	if !a.IsValid() || a.Is4() != s.v4() {
 		return false
