@@ -92,6 +92,8 @@ looks = 2
 span = "1m"
 private = true
 dnsbl = ["bl.example.org"]
+discovery = "active"
+probe = ["mx.example.org"]
 [preflight.severity]
 PTR-SINGLE = "informational"
 [[smarthost]]

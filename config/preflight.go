@@ -26,7 +26,9 @@ type Preflight struct {
 	Span         Duration          `toml:"span"`
 	Private      bool              `toml:"private"`
 	Severity     map[string]string `toml:"severity"`
-	DNSBL        []string          `toml:"dnsbl"` // zones of block lists
+	DNSBL        []string          `toml:"dnsbl"`     // zones of block lists
+	Discovery    string            `toml:"discovery"` // passive, active, off
+	Probe        []string          `toml:"probe"`     // domains whose mail servers show whether port 25 is open
 }
 
 func defaultPreflight() Preflight {
@@ -34,7 +36,8 @@ func defaultPreflight() Preflight {
 		OnUnknown: "hold", SPF: "require", EHLOMatch: "strict",
 		Grace: minutes(6 * 60), Settle: Settle{-1}, StartupWait: minutes(1),
 		RecheckMin: minutes(15), RecheckMax: minutes(6 * 60), Looks: 3, Span: minutes(10),
-		DNSBL: []string{"zen.spamhaus.org", "bl.spamcop.net"},
+		DNSBL:     []string{"zen.spamhaus.org", "bl.spamcop.net"},
+		Discovery: preflight.DiscoverPassive, Probe: preflight.DefaultProbe(),
 	}
 }
 
@@ -60,6 +63,7 @@ func (p Preflight) policy(l *loader) preflight.Policy {
 	l.choice("preflight.on_sender_fail", p.OnSenderFail, "refuse", "smarthost", "hold", "warn", "reject")
 	l.choice("preflight.spf", p.SPF, "require", "warn", "off")
 	l.choice("preflight.ehlo_match", p.EHLOMatch, "strict", "forward", "org")
+	l.choice("preflight.discovery", p.Discovery, preflight.DiscoverPassive, preflight.DiscoverActive, preflight.DiscoverOff)
 	p.needsSmartHost(l)
 	if p.RecheckMin > p.RecheckMax {
 		l.bad("preflight.recheck_min", "", "%v: longer than recheck_max, %v", p.RecheckMin, p.RecheckMax)
@@ -85,7 +89,23 @@ func (p Preflight) policy(l *loader) preflight.Policy {
 		Private:      p.Private,
 		Severity:     l.severities(p.Severity),
 		DNSBL:        l.blockLists("preflight.dnsbl", p.DNSBL),
+		Discovery:    p.Discovery,
+		Probe:        l.probes("preflight.probe", p.Probe),
 	}
+}
+
+// probes are the domains whose mail servers are greeted. Without any, nobody
+// could say whether port 25 is open.
+func (l *loader) probes(key string, names []string) (all []string) {
+	if len(names) == 0 || len(names) > preflight.MaxProbes {
+		l.bad(key, `write for example ["gmail.com", "outlook.com"], or leave it out`, "%d domains: expected 1 to %d", len(names), preflight.MaxProbes)
+	}
+	for i, text := range names {
+		if name, ok := l.domain(index(key, i), text); ok {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func (p Preflight) needsSmartHost(l *loader) {

@@ -13,7 +13,8 @@ import (
 
 // Checks is every check there is. The order is that of reports, and each check
 // stands behind those it needs.
-var Checks = slices.Concat(hostChecks, resolverChecks, egressChecks, ptrChecks, ehloChecks, zoneChecks, spfHeloChecks, ipv6Checks, dnsblChecks,
+var Checks = slices.Concat(hostChecks, resolverChecks, machineChecks, egressChecks, observedChecks, ptrChecks, ehloChecks, zoneChecks, networkChecks,
+	spfHeloChecks, ipv6Checks, dnsblChecks,
 	domainChecks, spfSenderChecks, dkimChecks, dmarcChecks, authChecks, smartHostChecks)
 
 func byID(id string) *Check {

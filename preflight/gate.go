@@ -28,6 +28,8 @@ type Gate struct {
 	now     *judgement
 	history History
 	changed chan struct{}
+	soon    time.Time // look by then, whatever the schedule says; zero: as it says
+	wake    chan struct{}
 }
 
 // NewGate makes a gate that lets nothing go direct until Start has looked. A
@@ -40,8 +42,11 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.RecheckMin, last: map[string]pastTrial{}}
 	}
+	if o.Observed == nil {
+		o.Observed = NewObservations()
+	}
 	o.lists, o.walks = newListings(), newWalks()
-	g := &Gate{plan: p, out: o, memory: m, log: log, changed: make(chan struct{})}
+	g := &Gate{plan: p, out: o, memory: m, log: log, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
 	g.now = judge(&g.plan, unseen(), time.Time{})
 	g.journal = newJournal(log)
 	g.sights = newSights(g)

@@ -150,6 +150,8 @@ type Source struct {
 	Bind   string // local address; "" = any
 	Public string // as the world sees it; "" = Bind
 	EHLO   string
+
+	learned []string // operators who told us Public, which the operator left out
 }
 
 // Sender is a sender domain.
@@ -216,6 +218,8 @@ type Policy struct {
 	Private      bool
 	Severity     map[string]Severity
 	DNSBL        []BlockList // asked for our addresses; none: not at all
+	Discovery    string      // DiscoverPassive, DiscoverActive, DiscoverOff
+	Probe        []string    // domains whose mail servers show whether port 25 is open
 }
 
 // SettleAuto is the value of Policy.Settle that follows the negative TTL.
@@ -230,6 +234,7 @@ type Plan struct {
 	Listeners     []netip.AddrPort // ours, for SMARTHOST-NOT-SELF
 	Policy        Policy
 	Special       Special // what counts as special-purpose; zero = the registries
+	Submission    Submission
 }
 
 // Trial is how far a smart host let us.
@@ -265,6 +270,14 @@ type Outside struct {
 	Landmarks Landmarks                            // names that a resolver shows itself by
 	lists     *listings                            // what block lists said before; nil: nothing
 	walks     *walks                               // likewise of walks from the root
+	Probe     Prober                               // nil: nobody is asked, NET-* are skipped
+	Observed  *Observations                        // what others saw of us; nil: what this run learns
+	Mirrors   []Mirror                             // for discovery = "active"; nil: the usual ones
+	Temporary func(a netip.Addr) bool              // is it an IPv6 privacy address; nil: asks the system
+	Clock     func() Clock                         // nil: the system's
+
+	// From asks one DNS server from a local address; nil: mirrors in DNS are not asked.
+	From func(bind netip.Addr, server netip.AddrPort) dns.Resolver
 }
 
 // Report is the judgement of one moment.

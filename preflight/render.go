@@ -132,11 +132,20 @@ func (t *text) source(v Verdict) {
 		t.mark("off", about+"   IPv6 stays off: "+strings.Join(v.Because, ", "), "")
 	case !slices.ContainsFunc(own, notable):
 		t.head(v.Status, fmt.Sprintf("%s  %s", about, s.EHLO), checks(passing(own))+t.note(v))
+		t.learnt(s)
 		return
 	default:
 		t.head(v.Status, about+"   EHLO "+cmp.Or(s.EHLO, "not set"), strings.TrimPrefix(t.note(v), ", "))
 	}
+	t.learnt(s)
 	t.findings(own, v.Name)
+}
+
+// learnt says of an address that nobody configured where it is from, and how to keep it.
+func (t *text) learnt(s Source) {
+	if s.learned != nil {
+		t.item("·", "EGRESS-KNOWN", fmt.Sprintf("seen by %s; to pin it: public = %q", both(s.learned), s.Public), "")
+	}
 }
 
 // othersUsable tells whether mail can leave without this source.

@@ -27,6 +27,7 @@ func Run(ctx context.Context, p *Plan, o Outside) ([]Finding, int) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	r := newRun(p, o)
+	r.learn(ctx)
 	var all sync.WaitGroup
 	for _, t := range r.tasks {
 		all.Go(func() { r.do(ctx, t) })
@@ -53,6 +54,7 @@ type run struct {
 	trials  []trial // by smart host
 	lists   *listings
 	walks   *walks
+	seen    *Observations
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -87,6 +89,9 @@ func newRun(p *Plan, o Outside) *run {
 	}
 	if r.walks = o.walks; r.walks == nil {
 		r.walks = newWalks()
+	}
+	if r.seen = o.Observed; r.seen == nil {
+		r.seen = NewObservations()
 	}
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {

@@ -2,6 +2,8 @@ package preflight
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -46,6 +48,7 @@ func (g *Gate) remember(ctx context.Context) {
 	}
 	hs := h.recall()
 	g.keys.recall(h.Live)
+	g.out.Observed.recall(h.Observed, &g.plan, time.Now())
 	g.journal.recall(judge(&g.plan, hs, time.Now()).report, hs)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -55,21 +58,33 @@ func (g *Gate) remember(ctx context.Context) {
 // Watch looks again whenever it is time, until ctx ends.
 func (g *Gate) Watch(ctx context.Context) error {
 	for {
-		next, key := g.Report().Next, g.keys.next()
+		next, key := g.next(), g.keys.next()
 		if !key.IsZero() && key.Before(next) {
 			next = key
 		}
-		if !pause(ctx, time.Until(next)) {
+		if !g.rest(ctx, time.Until(next)) {
 			return nil
 		}
 		now := time.Now()
-		if !now.Before(g.Report().Next) {
+		if !now.Before(g.next()) {
 			g.look(ctx, false)
 		}
 		if !key.IsZero() && !now.Before(key) {
 			g.keys.look(ctx, now)
 			g.save(ctx)
 		}
+	}
+}
+
+// rest waits, or until there is news; false when ctx ended first.
+func (g *Gate) rest(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	select {
+	case <-g.wake:
+		return true
+	case <-ctx.Done():
+		return errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
 }
 
@@ -96,9 +111,10 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 		return g.Report() // we are stopping: what was cut short means nothing
 	}
 	now := time.Now()
+	plan := g.plan.Learn(g.out.Observed, now)
 	g.mu.Lock()
-	h, hs := observe(g.history, &g.plan, fs, now, start)
-	before, after := g.now, judge(&g.plan, hs, now)
+	h, hs := observe(g.history, plan, fs, now, start)
+	before, after := g.now, judge(plan, hs, now)
 	r := after.report
 	if !start {
 		r.runs()
@@ -106,13 +122,18 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 	r.Run, r.Host = runName(began), hostName()
 	r.Took, r.Questions = now.Sub(began), questions
 	r.Next = schedule(h, hs, g.plan.Policy, now, rand.Float64())
-	g.now, g.history = after, h
+	g.now, g.history, g.soon = after, h, time.Time{}
 	if !same(before.report, r) {
 		close(g.changed)
 		g.changed = make(chan struct{})
 	}
 	g.mu.Unlock()
 
+	for _, s := range plan.Sources {
+		if old := before.plan.source(s.Name); s.learned != nil && old.Public != s.Public {
+			g.log.Info("address learnt", "source", s.Name, "addr", s.Public, "remedy", fmt.Sprintf("public = %q", s.Public))
+		}
+	}
 	g.journal.write(r, hs)
 	g.save(ctx)
 	return r
@@ -125,7 +146,7 @@ func (g *Gate) save(ctx context.Context) {
 	g.mu.RLock()
 	h := g.history
 	g.mu.RUnlock()
-	h.Live = g.keys.published()
+	h.Live, h.Observed = g.keys.published(), g.out.Observed.state()
 	if err := g.memory.Save(context.WithoutCancel(ctx), h); err != nil {
 		g.log.Warn("preflight history not kept", "err", err)
 	}

@@ -32,7 +32,11 @@ type world struct {
 	plan    preflight.Plan
 	bad     map[netip.Addr]bool // addresses that cannot be bound
 	trial   preflight.Trial
-	odd     // views_test.go
+	odd                                   // views_test.go
+	greets  map[string]preflight.Greeting // what the mail servers of a domain say, where not the usual
+	seen    *preflight.Observations
+	clock   preflight.Clock
+	private map[netip.Addr]bool // IPv6 privacy addresses
 }
 
 // zoneRecord is a line of a zone file that can be found again.
@@ -95,6 +99,7 @@ func ordinary() preflight.Special {
 
 func newWorld(b baseline) (*world, error) {
 	w := &world{zones: b.zones, behave: map[string]string{}, bad: map[netip.Addr]bool{}}
+	w.usual()
 	w.plan.Special = ordinary()
 	w.trial = preflight.Trial{Connected: true, TLS: "TLS1.3", Verified: true, Authed: true}
 	for _, r := range b.records {
@@ -288,7 +293,7 @@ func (w *world) set(word string) error {
 	}
 	var err error
 	switch key {
-	case "", "source", "discovery":
+	case "", "source":
 	case "ehlo":
 		w.plan.Sources[0].EHLO = value
 	case "bind":
@@ -326,6 +331,9 @@ func (w *world) set(word string) error {
 	case "trial":
 		return w.try(value)
 	default:
+		if done, err := w.setEgress(key, value); done {
+			return err
+		}
 		if pol.Severity == nil {
 			pol.Severity = map[string]preflight.Severity{}
 		}
@@ -416,6 +424,9 @@ func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 			return nil
 		},
 		Addrs: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.25")} },
+		Probe: w, Observed: w.seen,
+		Clock:     func() preflight.Clock { return w.clock },
+		Temporary: func(a netip.Addr) bool { return w.private[a] },
 	}
 	w.odd.start(t, w, s, &out)
 	return s, out

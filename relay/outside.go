@@ -2,6 +2,7 @@ package relay
 
 import (
 	"io"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,7 +24,14 @@ func resolver(o Options) *dns.Client {
 // SMTP client that delivery uses, so that it judges what would happen.
 func outside(o Options) preflight.Outside {
 	c := resolver(o)
-	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c), Lines: c.OverTCP}
+	return preflight.Outside{
+		DNS: c, Asker: c, AuthorityPort: o.DNS.Port,
+		Try: deliver.NewTrier(o.Deliver, c), Probe: deliver.NewProber(o.Deliver, c),
+		Observed: preflight.NewObservations(), Lines: c.OverTCP,
+		From: func(bind netip.Addr, server netip.AddrPort) dns.Resolver {
+			return dns.NewClient([]netip.AddrPort{server}).From(bind)
+		},
+	}
 }
 
 // StatusLine is a report in one line: "fail: PTR-EXISTS -> smarthost".

@@ -59,8 +59,9 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 // Preflight judges what stands now, once, without history.
 func Preflight(ctx context.Context, o Options) *preflight.Report {
 	at := time.Now()
-	findings, questions := preflight.Run(ctx, &o.Plan, outside(o))
-	r := preflight.Judge(&o.Plan, findings, at)
+	out := outside(o)
+	findings, questions := preflight.Run(ctx, &o.Plan, out)
+	r := preflight.Judge(o.Plan.Learn(out.Observed, time.Now()), findings, at)
 	r.Took, r.Questions = time.Since(at), questions
 	r.Host, _ = os.Hostname()
 	return r

@@ -49,6 +49,7 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 		batch, rest := rs[:n], rs[n:]
 		served := s.count > 0
 		ends := v.transaction(j, s, batch)
+		v.refusedBy(s, ends)
 		x := sortEnds(base, batch, ends)
 		for _, a := range x.settle {
 			v.tell(a)

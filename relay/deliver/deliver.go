@@ -20,9 +20,10 @@ import (
 	"smtprelay/queue"
 )
 
-// Gate says where a mail may leave from.
+// Gate says where a mail may leave from, and hears how connections went.
 type Gate interface {
 	Route(ctx context.Context, m preflight.Mail, to string, tried []string) preflight.Route
+	Met(c preflight.Contact)
 }
 
 // Deliverer is a queue.Deliverer over SMTP.
@@ -198,6 +199,7 @@ func (v *voyage) reach(hops []hop, i int) (queue.Attempt, bool) {
 	}
 	base := h.attempt()
 	s, err := v.c.open(v.ctx, h)
+	v.met(h, s, err)
 	if err != nil {
 		a, _ := book(base, err, reply{})
 		v.tell(a)

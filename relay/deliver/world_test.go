@@ -42,6 +42,13 @@ type gate struct {
 	sources []preflight.Source
 	final   preflight.Route
 	asked   []preflight.Mail
+	met     []preflight.Contact
+}
+
+func (g *gate) Met(c preflight.Contact) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.met = append(g.met, c)
 }
 
 func (g *gate) Route(_ context.Context, m preflight.Mail, _ string, tried []string) preflight.Route {
