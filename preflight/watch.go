@@ -59,10 +59,16 @@ func (g *Gate) Watch(ctx context.Context) error {
 		if !key.IsZero() && key.Before(next) {
 			next = key
 		}
-		if !pause(ctx, time.Until(next)) {
+		if named := g.evidence.next(); !named.IsZero() && named.Before(next) {
+			next = named
+		}
+		if !pauseOr(ctx, time.Until(next), g.evidence.woken) {
 			return nil
 		}
 		now := time.Now()
+		for _, t := range g.evidence.take(now) {
+			g.review(ctx, t.who, t.listed)
+		}
 		if !now.Before(g.Report().Next) {
 			g.look(ctx, false)
 		}
@@ -74,7 +80,10 @@ func (g *Gate) Watch(ctx context.Context) error {
 }
 
 // pause waits; false when ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
+func pause(ctx context.Context, d time.Duration) bool { return pauseOr(ctx, d, nil) }
+
+// pauseOr waits until it is woken.
+func pauseOr(ctx context.Context, d time.Duration, woken <-chan struct{}) bool {
 	if ctx.Err() != nil {
 		return false
 	}
@@ -83,21 +92,31 @@ func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-t.C:
 		return true
+	case <-woken:
+		return true
 	case <-ctx.Done():
 		return false
 	}
 }
 
 // look runs all checks once and takes in what they say.
-func (g *Gate) look(ctx context.Context, start bool) *Report {
+func (g *Gate) look(ctx context.Context, start bool) *Report { return g.lookAt(ctx, &g.plan, start) }
+
+// lookAt looks at a part of the plan. What that does not speak of stays as it is.
+func (g *Gate) lookAt(ctx context.Context, part *Plan, start bool) *Report {
 	began := time.Now()
-	fs, questions := Run(ctx, &g.plan, g.out)
+	fs, questions := Run(ctx, part, g.out)
 	if ctx.Err() != nil && !start {
 		return g.Report() // we are stopping: what was cut short means nothing
 	}
 	now := time.Now()
 	g.mu.Lock()
 	h, hs := observe(g.history, &g.plan, fs, now, start)
+	g.evidence.contradicted(hs, began)
+	if part != &g.plan {
+		h, hs = h.beside(g.history), beside(hs, g.held)
+	}
+	g.held = hs
 	before, after := g.now, judge(&g.plan, hs, now)
 	r := after.report
 	if !start {
