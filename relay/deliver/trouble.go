@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"smtprelay/preflight"
 	"smtprelay/queue"
 	"smtprelay/relay/dial"
 	"smtprelay/relay/policy"
@@ -64,10 +65,27 @@ type local struct{ err error }
 func (l *local) Error() string { return l.err.Error() }
 func (l *local) Unwrap() error { return l.err }
 
+// next is what may be tried at once; the later it stands here, the more it leaves out.
+type next int
+
+const (
+	settled     next = iota // nothing
+	again                   // the same exchanger, over a new connection
+	elsewhere               // another exchanger
+	slower                  // nothing, and no other message from this source either
+	overIPv4                // an exchanger over IPv4, first the same
+	otherSource             // another source, else the smart host
+)
+
+// turn is where a message goes after a try, and the checks that the remote named.
+type turn struct {
+	next
+	named []string
+}
+
 // book says how a try ended: a comes with who, where and when, and gets its
-// outcome. err is nil when the message was taken with the reply r. elsewhere
-// tells whether another exchanger may be tried at once.
-func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool) {
+// outcome. err is nil when the message was taken with the reply r.
+func book(a queue.Attempt, err error, r reply) (queue.Attempt, turn) {
 	a.Took = time.Since(a.At)
 	var f *fault
 	if errors.As(err, &f) {
@@ -75,11 +93,11 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	}
 	if err == nil {
 		a.Stage, a.Outcome, a.Reply = "dot", queue.Sent, apart(r)
-		return a, false
+		return a, turn{}
 	}
 	var d *decision
 	if errors.As(err, &d) {
-		return d.book(a), false
+		return d.book(a), turn{}
 	}
 	a.Outcome = queue.Deferred
 	var l *local
@@ -87,7 +105,7 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	case errors.As(err, &l):
 		a.Ours = true
 		a.Why = printable(l.Error(), 200)
-		return a, false
+		return a, turn{}
 	case ok:
 		a.Reply = apart(said)
 		return answeredWith(a, said, f != nil && f.botched)
@@ -96,7 +114,10 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	a.Ours = a.Source == smartName && (a.Stage == "starttls" || a.Stage == "auth" || errors.Is(err, dial.ErrForbidden)) || bindFault(err)
 	// The final dot may have arrived: another exchanger would make a second
 	// copy certain where it is only possible.
-	return a, a.Stage != "dot"
+	if a.Stage == "dot" {
+		return a, turn{}
+	}
+	return a, turn{next: elsewhere}
 }
 
 // wantsMore are the codes by which a server asks for AUTH or TLS, or for more of
@@ -106,8 +127,14 @@ var wantsMore = []int{523, 524, 530, 534, 535, 538}
 // answeredWith judges a 4xx or 5xx. Before MAIL a 5xx speaks of us or of the
 // exchanger, not of the message: another may take it, and blocks are lifted
 // (RFC 5321 section 4.2.1 leaves that to the client).
-func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, bool) {
+func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, turn) {
 	smart := a.Source == smartName
+	if c, ok := preflight.Classify(preflight.Operator(a.Host), a.Stage, said.code, a.Reply.Status, a.Reply.Text); ok {
+		a.Class = c.String()
+		if n := classed(&a, c); n != settled {
+			return a, turn{n, c.Checks}
+		}
+	}
 	switch a.Stage {
 	case "mail", "rcpt", "data", "dot":
 		switch {
@@ -117,12 +144,42 @@ func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, boo
 			// It wants TLS first, which may work next time.
 		case said.code >= 500:
 			a.Outcome = queue.Refused
-			return a, false
+			return a, turn{}
 		}
 	case "starttls", "auth":
 		a.Ours = smart
 	}
-	return a, true
+	return a, turn{next: elsewhere}
+}
+
+// classed judges a reply that says what is missing. What is ours is never the
+// message's fault: it waits on us, and a 5xx of it is tried from another source
+// or by the smart host. settled: the code alone counts.
+func classed(a *queue.Attempt, c preflight.Class) next {
+	final := a.Reply.Code >= 500
+	switch c.Kind {
+	case preflight.KindTheirs:
+		return settled
+	case preflight.KindRate:
+		return slower
+	case preflight.KindReputation:
+		if !final {
+			return slower
+		}
+	case preflight.KindFamily:
+		if a.Ours = true; !a.Addr.Addr().Unmap().Is4() {
+			return overIPv4
+		}
+	}
+	switch {
+	case !a.Ours && !c.Held:
+		return settled
+	case final:
+		a.Ours = true
+		return otherSource
+	}
+	a.Ours = true
+	return elsewhere
 }
 
 func (d *decision) book(a queue.Attempt) queue.Attempt {
