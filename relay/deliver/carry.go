@@ -57,6 +57,9 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 		for _, a := range x.settle {
 			v.tell(a)
 		}
+		if len(x.elsewhere) > 0 {
+			v.tell(x.last)
+		}
 		for _, a := range x.said {
 			v.hear(j.Message, a)
 		}
