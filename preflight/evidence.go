@@ -16,6 +16,7 @@ type Kind string
 
 const (
 	KindOurs       Kind = "ours"       // one of our checks would have said so: never a reason to bounce
+	KindTLS        Kind = "tls"        // ours, too, but no check sees how delivery fares with TLS
 	KindRate       Kind = "rate"       // too much at once: slow down
 	KindReputation Kind = "reputation" // of what was sent before: no check can see it
 	KindFamily     Kind = "family"     // over IPv4 it may go well
@@ -123,7 +124,7 @@ func isStatus(word string) bool {
 
 // class of a text that fits. What two sayings leave to the text is read here.
 func (s *saying) class(text string) Class {
-	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs, Do: s.do}
+	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs || s.kind == KindTLS, Do: s.do}
 	switch s.row {
 	case 23:
 		c.Checks = levelChecks(text, c.Checks)

@@ -41,7 +41,7 @@ var gmailSayings = []saying{
 		names: []string{"SPF-NOT-PERMISSIVE"}, do: "remove +all and huge ranges"},
 	{row: 9, by: []string{Gmail}, codes: "421/550", status: "4.7.28, 5.7.28", kind: KindRate,
 		says: []string{"unusual rate of"}, do: "slow down; this is no fault of DNS"},
-	{row: 10, by: []string{Gmail}, codes: "421/550", status: "4.7.29, 5.7.29", kind: KindOurs,
+	{row: 10, by: []string{Gmail}, codes: "421/550", status: "4.7.29, 5.7.29", kind: KindTLS,
 		says: []string{"use tls/ssl", "use a tls/ssl"}, do: "see why STARTTLS does not work on the way there"},
 	{row: 11, by: []string{Gmail}, codes: "421/550", status: "4.7.30, 5.7.30", kind: KindOurs,
 		says:  []string{"authenticate with dkim", "authenticate their email with dkim"},

@@ -7,12 +7,14 @@ import (
 )
 
 const (
-	evidenceLife = time.Hour   // a word counts so long
-	evidenceRest = time.Minute // between two looks at one requirement for what remotes say
-	maxEvidence  = 2_000       // requirements of which words are kept
-	maxWords     = 16          // of each, the newest
-	manyVoices   = 2           // operators that must agree
-	manyTimes    = 3           // or words of one
+	evidenceLife = time.Hour       // a word counts so long
+	evidenceRest = time.Minute     // between two looks at one requirement for what remotes say
+	maxEvidence  = 2_000           // requirements of which words are kept
+	maxWords     = 16              // of each, the newest
+	maxReview    = 20              // senders looked at in one go
+	reviewRest   = 5 * time.Second // after that, when there are more
+	manyVoices   = 2               // operators that must agree
+	manyTimes    = 3               // or words of one
 )
 
 // evidence is what remotes said in the last hour, by the finding it is about.
@@ -21,6 +23,7 @@ type evidence struct {
 
 	mu    sync.Mutex
 	about map[string]*testimony // by key of the finding
+	rest  time.Time             // no review before
 }
 
 type testimony struct {
@@ -95,26 +98,41 @@ func (e *evidence) next() (at time.Time) {
 			at = t.due
 		}
 	}
+	if !at.IsZero() && at.Before(e.rest) {
+		return e.rest
+	}
 	return at
 }
 
-// take hands out what is due for review, each sender once.
-func (e *evidence) take(now time.Time) (ts []testimony) {
+// take hands out whom a review is due of, so many at a time; the zero Sender
+// stands for what is about no sender.
+func (e *evidence) take(now time.Time) (listed, others []Sender) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if now.Before(e.rest) {
+		return nil, nil
+	}
 	for _, t := range e.about {
 		if t.due.IsZero() || t.due.After(now) {
 			continue
 		}
-		t.looked, t.due = now, time.Time{}
-		if !slices.ContainsFunc(ts, func(o testimony) bool {
-			return o.who.Domain == t.who.Domain && o.who.Envelope == t.who.Envelope && o.listed == t.listed
-		}) {
-			ts = append(ts, *t)
+		into := &others
+		if t.listed {
+			into = &listed
 		}
+		if !slices.ContainsFunc(*into, t.who.same) {
+			if len(*into) == maxReview {
+				e.rest = now.Add(reviewRest)
+				continue
+			}
+			*into = append(*into, t.who)
+		}
+		t.looked, t.due = now, time.Time{}
 	}
-	return ts
+	return listed, others
 }
+
+func (s Sender) same(o Sender) bool { return s.Domain == o.Domain && s.Envelope == o.Envelope }
 
 // against are the words against a finding that passes, said before the look
 // that began then; none where too few say so. They stand until they are old:
@@ -155,14 +173,17 @@ func (e *evidence) contradicted(hs []held, began time.Time) {
 		}
 		if said := e.against(h.Finding, began); len(said) > 0 {
 			h.ContradictedBy, h.Severity = said, Recommended
-			h.Remedy = Remedy{
-				Title: "Find out why receivers see something else",
-				Who:   "you",
-				Steps: []string{
-					"One of the zone's name servers may give others another answer than we get: ask each of them.",
-					"Or mail leaves from another address than is configured: send one to yourself elsewhere and read its first Received line.",
-				},
-			}
+			h.Remedy = lookFurther
 		}
 	}
+}
+
+// lookFurther is what to do about a check that passes here and fails out there.
+var lookFurther = Remedy{
+	Title: "Find out why receivers see something else",
+	Who:   "you",
+	Steps: []string{
+		"One of the zone's name servers may give others another answer than we get: ask each of them.",
+		"Or mail leaves from another address than is configured: send one to yourself elsewhere and read its first Received line.",
+	},
 }

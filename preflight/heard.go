@@ -38,8 +38,12 @@ func (g *Gate) Heard(r Reply) {
 	who, listed := g.plan.sender(r.Mail)
 	w := voice{operator: Operator(r.Host), said: strings.TrimSpace(fmt.Sprint(r.Code, " ", r.Status)), at: time.Now()}
 	for _, id := range c.Checks {
-		if f, ok := about(byID(id), r.Source, who); ok {
-			g.evidence.hear(f, who, listed || f.Sender == "", w)
+		switch f, ok := about(byID(id), r.Source, who); {
+		case !ok:
+		case f.Sender == "":
+			g.evidence.hear(f, Sender{}, true, w)
+		default:
+			g.evidence.hear(f, who, listed, w)
 		}
 	}
 	g.evidence.wake()
@@ -90,15 +94,21 @@ func (p Policy) onRefused(c *Check) Action {
 	return p.onSource(Fail)
 }
 
-// review looks again at what remotes have named: the sources, and one sender
-// domain if it is about one.
-func (g *Gate) review(ctx context.Context, who Sender, listed bool) {
-	if !listed {
+// review looks again at what remotes have named: the sources, and the sender
+// domains that it is about.
+func (g *Gate) review(ctx context.Context, now time.Time) {
+	listed, others := g.evidence.take(now)
+	for _, who := range others {
 		g.sights.expire(who)
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		g.sights.look(ctx, who) // begins, and waits for nothing
+	}
+	if len(listed) == 0 {
 		return
 	}
 	p := g.plan
 	p.SmartHosts = nil
-	p.Senders = slices.DeleteFunc(slices.Clone(p.Senders), func(s Sender) bool { return s.Name() != who.Name() })
+	p.Senders = slices.DeleteFunc(slices.Clone(p.Senders), func(s Sender) bool { return !slices.ContainsFunc(listed, s.same) })
 	g.lookAt(ctx, &p, false)
 }

@@ -122,8 +122,7 @@ func TestHeardContradicts(t *testing.T) {
 	}
 }
 
-// A sender that the configuration does not name is looked at again when its
-// next mail comes.
+// A sender that the configuration does not name is looked at again, too.
 func TestHeardOfAStranger(t *testing.T) {
 	w := sleepy(t)
 	g := w.gate(t, nil)
@@ -132,8 +131,12 @@ func TestHeardOfAStranger(t *testing.T) {
 		t.Fatalf("route: %+v", r)
 	}
 	watch(t, g)
+	before := g.sights.get("good.example.org ")
 	g.Heard(Reply{Host: "mx.mimecast.com", Stage: "mail", Code: 550, Text: "SPF Sender Invalid - envelope rejected", Source: "wan4", Mail: m})
-	until(t, "a review", func() bool { return g.sights.get("good.example.org ").next.IsZero() })
+	until(t, "a review", func() bool {
+		now := g.sights.get("good.example.org ")
+		return now != before && now.next.After(before.next)
+	})
 }
 
 // Whatever is said, what is kept of it has an end.
@@ -160,6 +163,37 @@ func TestEvidenceIsBounded(t *testing.T) {
 	e.hear(f, Sender{}, false, voice{"x", "550", now.Add(evidenceLife)})
 	if len(e.about) != 1 || len(e.against(Finding{Check: f.Check, Sender: "0"}, now.Add(evidenceLife))) > 0 {
 		t.Errorf("%d requirements an hour later", len(e.about))
+	}
+}
+
+// However many are named at once, few are looked at in one go, and all in the end.
+func TestReviewsArePaced(t *testing.T) {
+	e, now := newEvidence(), time.Now()
+	for n := range 50 {
+		who := Sender{Domain: fmt.Sprint(n)}
+		for _, id := range []string{"SENDER-RESOLVES", "MX-NOT-NULL"} {
+			e.hear(Finding{Check: byID(id), Sender: who.Domain}, who, true, voice{"x", "550", now})
+		}
+	}
+	seen := map[string]bool{}
+	for range 3 {
+		listed, others := e.take(now)
+		if len(listed) > maxReview || len(others) > 0 {
+			t.Errorf("%d and %d at once", len(listed), len(others))
+		}
+		for _, s := range listed {
+			seen[s.Domain] = true
+		}
+		if more, _ := e.take(now); len(seen) < 50 && len(more) > 0 {
+			t.Error("no rest between two")
+		}
+		if len(seen) < 50 && !e.next().Equal(now.Add(reviewRest)) {
+			t.Errorf("next in %v", e.next().Sub(now))
+		}
+		now = now.Add(reviewRest)
+	}
+	if len(seen) != 50 || !e.next().IsZero() {
+		t.Errorf("%d were looked at", len(seen))
 	}
 }
 

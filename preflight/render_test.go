@@ -149,6 +149,12 @@ var scenes = map[string]func() *scene{
 		s.add("PTR-EXISTS", ScopeSource, Mandatory, "wan4", "", Fail, "192.0.2.25 has no name (NXDOMAIN)").Remedy = ptrRemedy
 		return s
 	},
+	"contradicted": func() *scene {
+		s := sceneOf([]string{"wan4"}, "example.net")
+		f := s.add("PTR-EXISTS", ScopeSource, Recommended, "wan4", "", Pass, "192.0.2.25 is mail.example.net")
+		f.ContradictedBy, f.Remedy = []string{"Gmail 550 5.7.25 09:12", "dest.example 554 5.7.1 09:13"}, lookFurther
+		return s
+	},
 	"silence": func() *scene {
 		s := sceneOf([]string{"wan4"}, "example.net")
 		s.add("DNS-REACHABLE", ScopeHost, Mandatory, "", "", Unknown, "none of 10.0.0.2:53, 10.0.0.3:53 answered").Remedy = Remedy{

@@ -66,9 +66,7 @@ func (g *Gate) Watch(ctx context.Context) error {
 			return nil
 		}
 		now := time.Now()
-		for _, t := range g.evidence.take(now) {
-			g.review(ctx, t.who, t.listed)
-		}
+		g.review(ctx, now)
 		if !now.Before(g.Report().Next) {
 			g.look(ctx, false)
 		}

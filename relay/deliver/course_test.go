@@ -76,7 +76,7 @@ func TestOursWaits(t *testing.T) {
 	for step, stage := range map[string]string{"banner": "greet", "EHLO": "ehlo", "RCPT": "rcpt", "dot": "dot"} {
 		script := step + " " + saysPTR
 		if step == "EHLO" {
-			script += "\nHELO " + saysPTR
+			script += "\ndrop HELO"
 		}
 		w := gmail(t, script, false)
 		w.put(queue.Message{}, hello, "a@dest.test")

@@ -178,8 +178,10 @@ func (s *session) hello() error {
 	if !permanent(err) {
 		return err
 	}
-	_, err = s.command(s.t.Greet, 2, "HELO "+s.ehlo)
-	return err
+	if _, e := s.command(s.t.Greet, 2, "HELO "+s.ehlo); e == nil || answered(e) {
+		return e
+	}
+	return err // it refused and left: what it said is why
 }
 
 // keywords of an EHLO reply, in upper case (RFC 5321 section 4.1.1.1: they are
