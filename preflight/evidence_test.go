@@ -123,6 +123,22 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
+// The plain cases in which a 5xx holds the message. The rest are by the rule:
+// whatever a check is about.
+func TestHeldRows(t *testing.T) {
+	plainly := []int{1, 2, 3, 15, 18, 19, 24, 25, 28, 37, 38, 41, 42, 47, 49, 50}
+	for _, s := range samples(t) {
+		c, ok := Classify(Operator(s.host), s.stage, s.code, s.status, s.text)
+		want := slices.Contains(plainly, s.row) || c.Kind == KindOurs || c.Kind == KindTLS
+		if ok && c.Held != want {
+			t.Errorf("row %d: held %t", s.row, c.Held)
+		}
+		if c.Kind == KindOurs && len(c.Checks) == 0 {
+			t.Errorf("row %d is ours, and names nothing", s.row)
+		}
+	}
+}
+
 // Named are the checks that the table names.
 func Named() (ids []string) {
 	for _, s := range sayings {

@@ -81,7 +81,7 @@ func TestHeardContradicts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := sleepy(t)
 			g := w.gate(t, nil)
-			run := g.Report().Run
+			run, next := g.Report().Run, g.Report().Next
 			for _, h := range c.hosts {
 				r := noPTR(h)
 				if h == "smart" {
@@ -98,6 +98,9 @@ func TestHeardContradicts(t *testing.T) {
 			}
 			until(t, "a look", func() bool { return g.Report().Run != run })
 			f := finding(g.Report(), "PTR-EXISTS")
+			if g.Report().Next.After(next) {
+				t.Error("what was not looked at is put off")
+			}
 			if got := len(f.ContradictedBy) > 0; got != c.want || f.Status != Pass {
 				t.Fatalf("contradicted %t by %q, %s", got, f.ContradictedBy, f.Status)
 			}

@@ -74,7 +74,7 @@ func (t *text) silence(f Finding) {
 }
 
 func (t *text) subjects() {
-	if fs := t.r.HostFindings; slices.ContainsFunc(fs, problem) {
+	if fs := t.r.HostFindings; slices.ContainsFunc(fs, func(f Finding) bool { return problem(f) || len(f.ContradictedBy) > 0 }) {
 		t.head(stand(believed(fs)).Status, "host", "")
 		t.findings(fs, "")
 	}

@@ -123,6 +123,9 @@ func (g *Gate) lookAt(ctx context.Context, part *Plan, start bool) *Report {
 	r.Run, r.Host = runName(began), hostName()
 	r.Took, r.Questions = now.Sub(began), questions
 	r.Next = schedule(h, hs, g.plan.Policy, now, rand.Float64())
+	if part != &g.plan && before.report.Next.Before(r.Next) {
+		r.Next = before.report.Next // the rest was looked at before, and is due by that
+	}
 	g.now, g.history = after, h
 	if !same(before.report, r) {
 		close(g.changed)

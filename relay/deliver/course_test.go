@@ -1,6 +1,8 @@
 package deliver
 
 import (
+	"net/netip"
+	"net/textproto"
 	"slices"
 	"strings"
 	"testing"
@@ -224,4 +226,56 @@ func TestOursAtTheSmartHost(t *testing.T) {
 	if n := len(sh.Conns()); n != 1 {
 		t.Errorf("%d connections", n)
 	}
+}
+
+// What each kind of reply means, as a 4xx and as a 5xx.
+func TestClassed(t *testing.T) {
+	six, four := netip.MustParseAddrPort("[2001:db8::1]:25"), netip.MustParseAddrPort("192.0.2.1:25")
+	for _, c := range []struct {
+		kind preflight.Kind
+		held bool
+		addr netip.AddrPort
+		soft next // of a 4xx
+		hard next // of a 5xx
+		ours bool
+	}{
+		{preflight.KindOurs, true, four, elsewhere, otherSource, true},
+		{preflight.KindTLS, true, four, elsewhere, otherSource, true},
+		{preflight.KindRate, false, four, slower, slower, false},
+		{preflight.KindReputation, false, four, slower, settled, false},
+		{preflight.KindReputation, true, four, slower, otherSource, false},
+		{preflight.KindFamily, false, six, overIPv4, overIPv4, true},
+		{preflight.KindFamily, false, four, elsewhere, otherSource, true},
+		{preflight.KindTheirs, false, four, settled, settled, false},
+	} {
+		a := queue.Attempt{Addr: c.addr, Reply: queue.Reply{Code: 450}}
+		if got := classed(&a, preflight.Class{Kind: c.kind, Held: c.held}); got != c.soft || a.Ours != c.ours {
+			t.Errorf("%s, 4xx: %d, ours %t", c.kind, got, a.Ours)
+		}
+		a = queue.Attempt{Addr: c.addr, Reply: queue.Reply{Code: 550}}
+		if got := classed(&a, preflight.Class{Kind: c.kind, Held: c.held}); got != c.hard || a.Ours != (c.ours || got == otherSource) {
+			t.Errorf("%s, 5xx: %d, ours %t", c.kind, got, a.Ours)
+		}
+	}
+}
+
+// Whatever is said: what is ours never fails a recipient, and a 4xx does not.
+func FuzzBook(f *testing.F) {
+	f.Add("aspmx.l.google.com", "rcpt", 550, "5.7.25 does not have a PTR record")
+	f.Add("x.mail.protection.outlook.com", "dot", 550, "5.7.510 does not accept email over IPv6")
+	f.Add("mx.test", "greet", 554, "127.255.255.254")
+	f.Add("mx.test", "mail", 421, "\x00\n\xff")
+	f.Fuzz(func(t *testing.T, host, stage string, code int, text string) {
+		if code < 400 || code > 599 {
+			return
+		}
+		a, turn := book(queue.Attempt{Source: "wan4", Host: host}, at(stage, &textproto.Error{Code: code, Msg: text}), reply{})
+		switch {
+		case a.Outcome != queue.Deferred && a.Outcome != queue.Refused,
+			a.Outcome == queue.Refused && (a.Ours || code < 500 || turn.next != settled),
+			len(turn.named) > 0 && a.Class == "":
+			t.Fatalf("%+v, %+v", a, turn)
+		}
+		safe(t, a.Reply)
+	})
 }
