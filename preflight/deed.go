@@ -59,7 +59,7 @@ func (d *deed) take(f Finding) bool {
 // worth says what depends on the deed.
 func (t *text) worth(d *deed) string {
 	w := "recommended"
-	if !slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Status == Fail }) {
+	if !slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Status == Fail || len(f.ContradictedBy) > 0 }) {
 		w = "unknown for now"
 	}
 	for _, f := range d.findings {

@@ -20,12 +20,14 @@ type Gate struct {
 	memory Memory
 	log    *slog.Logger
 
-	journal *journal
-	sights  *sights
-	keys    *keys
+	journal  *journal
+	sights   *sights
+	keys     *keys
+	evidence *evidence
 
 	mu      sync.RWMutex
 	now     *judgement
+	held    []held // of the last looks, that now is made of
 	history History
 	changed chan struct{}
 	soon    time.Time // look by then, whatever the schedule says; zero: as it says
@@ -51,6 +53,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	g.journal = newJournal(log)
 	g.sights = newSights(g)
 	g.keys = newKeys(&g.plan, o, log)
+	g.evidence = newEvidence()
 	return g
 }
 

@@ -88,6 +88,8 @@ type jsonFinding struct {
 	DNS       *jsonDNS     `json:"dns,omitempty"` // the last of the questions it rests on
 	Evidence  []jsonDNS    `json:"evidence"`
 	Since     time.Time    `json:"since,omitzero"`
+
+	ContradictedBy []string `json:"contradicted_by,omitempty"`
 }
 
 type jsonRecord struct {
@@ -155,7 +157,7 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 			Why: f.Check.Why, Refs: append([]string{}, refs(f.Check.Ref)...),
 			Remedy: f.Remedy.line(), Who: f.Remedy.Who, Message: f.Remedy.Message, Setting: f.Remedy.Setting,
 			Steps: append([]string{}, f.Remedy.Steps...), Records: []jsonRecord{}, Evidence: []jsonDNS{},
-			Since: f.Since.UTC(),
+			Since: f.Since.UTC(), ContradictedBy: f.ContradictedBy,
 		}
 		j.OwnerZone, j.OwnerNS = f.Remedy.owner()
 		for i := range r.Plan.Sources {

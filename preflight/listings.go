@@ -23,16 +23,16 @@ type listings struct {
 	now func() time.Time
 
 	mu sync.Mutex
-	by map[string]heard
+	by map[string]lastWord
 }
 
-type heard struct {
+type lastWord struct {
 	answer *dns.Answer
 	at     time.Time // of the answer
 	next   time.Time // when to ask again
 }
 
-func newListings() *listings { return &listings{now: time.Now, by: map[string]heard{}} }
+func newListings() *listings { return &listings{now: time.Now, by: map[string]lastWord{}} }
 
 // ask asks if it is time to.
 func (l *listings) ask(ctx context.Context, r dns.Resolver, name string, t dns.Type) *dns.Answer {
@@ -47,7 +47,7 @@ func (l *listings) ask(ctx context.Context, r dns.Resolver, name string, t dns.T
 	if ctx.Err() != nil && !definite(a) {
 		return a // cut short: that says nothing
 	}
-	is := heard{a, now, now.Add(listEvery)}
+	is := lastWord{a, now, now.Add(listEvery)}
 	if !definite(a) {
 		is.next = now.Add(listPause)
 		if known && definite(was.answer) && now.Sub(was.at) < listTrust {

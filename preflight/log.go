@@ -70,6 +70,9 @@ func (j *journal) newFinding(h held) bool {
 	if h.Stale && h.seen.Status == Unknown {
 		status = "stale" // the others wait for one that is
 	}
+	if len(h.ContradictedBy) > 0 {
+		status = "contradicted"
+	}
 	now := told{status, gist(h.Found)}
 	was, known := j.findings[h.key()]
 	j.findings[h.key()] = now
@@ -80,7 +83,7 @@ func (j *journal) newFinding(h held) bool {
 }
 
 func open(f Finding) bool {
-	return f.Severity != Informational && (f.Status == Fail || f.Status == Unknown)
+	return f.Severity != Informational && (f.Status == Fail || f.Status == Unknown || len(f.ContradictedBy) > 0)
 }
 
 func level(h held) slog.Level {
@@ -89,7 +92,7 @@ func level(h held) slog.Level {
 		return slog.LevelDebug
 	case h.Status == Fail && h.Severity == Mandatory:
 		return slog.LevelError
-	case h.Status == Fail || h.Status == Unknown || h.Stale:
+	case h.Status == Fail || h.Status == Unknown || h.Stale || len(h.ContradictedBy) > 0:
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug
@@ -116,6 +119,9 @@ func (j *journal) finding(r *Report, h held, at slog.Level) {
 		if zone, servers := result.Remedy.owner(); zone != "" {
 			as = append(as, slog.String("owner_zone", zone), slog.Any("owner_ns", servers))
 		}
+	}
+	if len(h.ContradictedBy) > 0 {
+		as = append(as, slog.Any("contradicted_by", h.ContradictedBy))
 	}
 	if len(h.Evidence) > 0 {
 		as = append(as, h.Evidence[len(h.Evidence)-1].attr())

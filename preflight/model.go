@@ -219,3 +219,28 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+// beside keeps of an earlier history what this one does not speak of.
+func (h History) beside(before History) History {
+	for k, e := range before.Entries {
+		if _, ok := h.Entries[k]; !ok {
+			h.Entries[k] = e
+		}
+	}
+	return h
+}
+
+// beside puts what was found just now in its place among what was found before.
+func beside(now, before []held) []held {
+	by := make(map[string]held, len(now))
+	for _, h := range now {
+		by[h.key()] = h
+	}
+	all := slices.Clone(before)
+	for i := range all {
+		if h, ok := by[all[i].key()]; ok {
+			all[i] = h
+		}
+	}
+	return all
+}

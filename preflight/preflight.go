@@ -119,6 +119,10 @@ type Finding struct {
 	SmartHost string    // SmartHost.Name; likewise
 	WaitsFor  string    // id of the check it waits for (Status Skip)
 	Since     time.Time // its status is what it is since then
+
+	// What receivers say against a pass, as "Gmail 550 5.7.25 09:12"; empty
+	// unless several do, or one insists.
+	ContradictedBy []string
 }
 
 // scope tells whom the finding speaks of: one of a ScopeZone check speaks of a

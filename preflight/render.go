@@ -74,7 +74,7 @@ func (t *text) silence(f Finding) {
 }
 
 func (t *text) subjects() {
-	if fs := t.r.HostFindings; slices.ContainsFunc(fs, problem) {
+	if fs := t.r.HostFindings; slices.ContainsFunc(fs, func(f Finding) bool { return problem(f) || len(f.ContradictedBy) > 0 }) {
 		t.head(stand(believed(fs)).Status, "host", "")
 		t.findings(fs, "")
 	}
@@ -206,12 +206,12 @@ func problem(f Finding) bool {
 }
 
 func notable(f Finding) bool {
-	return problem(f) || f.Status == Fail && f.Check.ID != "IPV6-SOURCE"
+	return problem(f) || f.Status == Fail && f.Check.ID != "IPV6-SOURCE" || len(f.ContradictedBy) > 0
 }
 
 func passing(fs []Finding) (n int) {
 	for _, f := range fs {
-		if f.Status == Pass {
+		if f.Status == Pass && len(f.ContradictedBy) == 0 {
 			n++
 		}
 	}
@@ -258,6 +258,10 @@ func (t *text) finding(f Finding, source string) {
 		mark = "·"
 	}
 	found := f.Found
+	if n := len(f.ContradictedBy); n > 0 {
+		mark = "!"
+		found += ", but receivers say otherwise: " + strings.Join(f.ContradictedBy[max(0, n-3):], ", ")
+	}
 	if f.Source != "" && source == "" && len(t.r.Plan.Sources) > 1 {
 		found = "from " + f.Source + ": " + found
 	}

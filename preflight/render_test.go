@@ -149,6 +149,12 @@ var scenes = map[string]func() *scene{
 		s.add("PTR-EXISTS", ScopeSource, Mandatory, "wan4", "", Fail, "192.0.2.25 has no name (NXDOMAIN)").Remedy = ptrRemedy
 		return s
 	},
+	"contradicted": func() *scene {
+		s := sceneOf([]string{"wan4"}, "example.net")
+		f := s.add("PTR-EXISTS", ScopeSource, Recommended, "wan4", "", Pass, "192.0.2.25 is mail.example.net")
+		f.ContradictedBy, f.Remedy = []string{"Gmail 550 5.7.25 09:12", "dest.example 554 5.7.1 09:13"}, lookFurther
+		return s
+	},
 	"silence": func() *scene {
 		s := sceneOf([]string{"wan4"}, "example.net")
 		s.add("DNS-REACHABLE", ScopeHost, Mandatory, "", "", Unknown, "none of 10.0.0.2:53, 10.0.0.3:53 answered").Remedy = Remedy{
@@ -369,17 +375,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func TestRepliesNameChecks(t *testing.T) {
-	for _, r := range replies {
-		for _, id := range r.checks {
-			if byID(id) == nil {
-				t.Errorf("%s %s names %s, which is no check", r.who, r.code, id)
-			}
-		}
-		if r.says != strings.ToLower(r.says) {
-			t.Errorf("%q is not in lower case", r.says)
-		}
-	}
+func TestWordsOfChecks(t *testing.T) {
 	for id := range remedyForms {
 		if byID(id) == nil {
 			t.Errorf("a remedy for %s, which is no check", id)

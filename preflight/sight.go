@@ -114,6 +114,15 @@ func (s *sight) judge(base *judgement) *judgement {
 	return &j
 }
 
+// expire has a sender looked at anew when its next mail comes.
+func (s *sights) expire(who Sender) {
+	if known := s.get(who.Domain + " " + who.Envelope); known != nil {
+		old := *known
+		old.next = time.Time{}
+		s.put(&old)
+	}
+}
+
 func (s *sights) get(key string) *sight {
 	s.mu.Lock()
 	defer s.mu.Unlock()

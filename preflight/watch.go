@@ -62,10 +62,14 @@ func (g *Gate) Watch(ctx context.Context) error {
 		if !key.IsZero() && key.Before(next) {
 			next = key
 		}
+		if named := g.evidence.next(); !named.IsZero() && named.Before(next) {
+			next = named
+		}
 		if !g.rest(ctx, time.Until(next)) {
 			return nil
 		}
 		now := time.Now()
+		g.review(ctx, now)
 		if !now.Before(g.next()) {
 			g.look(ctx, false)
 		}
@@ -82,6 +86,8 @@ func (g *Gate) rest(ctx context.Context, d time.Duration) bool {
 	defer cancel()
 	select {
 	case <-g.wake:
+		return true
+	case <-g.evidence.woken:
 		return true
 	case <-ctx.Done():
 		return errors.Is(ctx.Err(), context.DeadlineExceeded)
@@ -104,9 +110,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // look runs all checks once and takes in what they say.
-func (g *Gate) look(ctx context.Context, start bool) *Report {
+func (g *Gate) look(ctx context.Context, start bool) *Report { return g.lookAt(ctx, &g.plan, start) }
+
+// lookAt looks at a part of the plan. What that does not speak of stays as it is.
+func (g *Gate) lookAt(ctx context.Context, part *Plan, start bool) *Report {
 	began := time.Now()
-	fs, questions := Run(ctx, &g.plan, g.out)
+	fs, questions := Run(ctx, part, g.out)
 	if ctx.Err() != nil && !start {
 		return g.Report() // we are stopping: what was cut short means nothing
 	}
@@ -114,6 +123,11 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 	plan := g.plan.Learn(g.out.Observed, now)
 	g.mu.Lock()
 	h, hs := observe(g.history, plan, fs, now, start)
+	g.evidence.contradicted(hs, began)
+	if part != &g.plan {
+		h, hs = h.beside(g.history), beside(hs, g.held)
+	}
+	g.held = hs
 	before, after := g.now, judge(plan, hs, now)
 	r := after.report
 	if !start {
@@ -122,7 +136,12 @@ func (g *Gate) look(ctx context.Context, start bool) *Report {
 	r.Run, r.Host = runName(began), hostName()
 	r.Took, r.Questions = now.Sub(began), questions
 	r.Next = schedule(h, hs, g.plan.Policy, now, rand.Float64())
-	g.now, g.history, g.soon = after, h, time.Time{}
+	if part == &g.plan {
+		g.soon = time.Time{}
+	} else if before.report.Next.Before(r.Next) {
+		r.Next = before.report.Next // the rest was looked at before, and is due by that
+	}
+	g.now, g.history = after, h
 	if !same(before.report, r) {
 		close(g.changed)
 		g.changed = make(chan struct{})

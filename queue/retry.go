@@ -9,6 +9,9 @@ const (
 	// oursAtMost bounds the wait on a fault of ours: once it is mended the mail
 	// should not sit for the hours that spare a remote host.
 	oursAtMost = 15 * time.Minute
+	// namedAtMost is that bound where a remote said what our fault is: it should
+	// not hear of us every quarter of an hour.
+	namedAtMost = time.Hour
 	// idle is the wait of a job that its worker could not work on at all.
 	idle = time.Minute
 )
@@ -63,7 +66,10 @@ func (o Options) delay(r *Recipient, a Attempt, jitter float64) time.Duration {
 	d := a.Wait
 	if d <= 0 {
 		d = o.Retry[min(r.Tries, len(o.Retry)-1)]
-		if a.Ours {
+		switch {
+		case a.Ours && a.Class != "":
+			d = min(d, namedAtMost)
+		case a.Ours:
 			d = min(d, oursAtMost)
 		}
 	}
@@ -80,6 +86,9 @@ func (a Attempt) reason() string {
 		}
 		if a.Host != "" {
 			s += " from " + a.Host
+		}
+		if a.Class != "" {
+			s += ": " + a.Class
 		}
 		return s
 	case a.Why != "":

@@ -183,9 +183,12 @@ func (s *session) hello() error {
 	if !permanent(err) {
 		return err
 	}
-	r, err = s.command(s.t.Greet, 2, "HELO "+s.ehlo)
-	s.said = r.text
-	return err
+	said, e := s.command(s.t.Greet, 2, "HELO "+s.ehlo)
+	if e == nil || answered(e) {
+		s.said = said.text
+		return e
+	}
+	return err // it refused and left: what it said is why
 }
 
 // keywords of an EHLO reply, in upper case (RFC 5321 section 4.1.1.1: they are
