@@ -58,6 +58,9 @@ func (p *Probe) keyRecord(ctx context.Context, k Key) (a *dns.Answer, texts []st
 
 // publishing has a key's record stand alone at its selector.
 func publishing(a *dns.Answer, texts []string, k Key) []Record {
+	if k.Record == "" { // of a server that is not ours
+		return nil
+	}
 	rs := []Record{record(Add, a.Name, "TXT", Quote(k.Record))}
 	if len(texts) > 0 {
 		rs[0].Do = Replace
@@ -75,10 +78,14 @@ func compact(s string) string {
 }
 
 func (p *Probe) keyRemedy() Remedy {
-	return Remedy{
+	r := Remedy{
 		Title: "Publish the DKIM keys of " + p.Sender.Domain,
 		Who:   "whoever runs the zone of " + p.Sender.Domain,
 	}
+	if p.Plan.Foreign {
+		r.Steps = []string{"The record follows from the key that the server signs with."}
+	}
+	return r
 }
 
 var dkimPublished = &Check{

@@ -23,6 +23,7 @@ type Gate struct {
 	journal *journal
 	sights  *sights
 	keys    *keys
+	asked   chan chan<- *Report // who wants a look now
 
 	mu      sync.RWMutex
 	now     *judgement
@@ -44,6 +45,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	g.now = judge(&g.plan, unseen(), time.Time{})
 	g.journal = newJournal(log)
 	g.sights = newSights(g)
+	g.asked = make(chan chan<- *Report)
 	g.keys = newKeys(&g.plan, o, log)
 	return g
 }

@@ -27,6 +27,7 @@ type jsonReport struct {
 	SmartHosts []jsonSmartHost `json:"smarthosts"`
 	Resolver   jsonResolver    `json:"resolver"`
 	Next       time.Time       `json:"next,omitzero"`
+	Supposed   []string        `json:"supposed,omitempty"`
 }
 
 type jsonVerdict struct {
@@ -111,7 +112,7 @@ type jsonDNS struct {
 func WriteJSON(w io.Writer, r *Report) error {
 	out := jsonReport{
 		Schema: jsonSchema, Run: r.Run, At: r.At.UTC(), Host: r.Host, Took: r.Took.Milliseconds(),
-		Overall: r.Overall, Exit: r.Exit(), Action: r.Action, Next: r.Next,
+		Overall: r.Overall, Exit: r.Exit(), Action: r.Action, Next: r.Next, Supposed: r.Supposed,
 		Sources: []jsonSource{}, Senders: []jsonSender{}, SmartHosts: []jsonSmartHost{},
 		Resolver: jsonResolver{Questions: r.Questions, Findings: r.jsonFindings(r.HostFindings)},
 	}

@@ -214,6 +214,7 @@ type Plan struct {
 	Listeners     []netip.AddrPort // ours, for SMARTHOST-NOT-SELF
 	Policy        Policy
 	Special       Special // what counts as special-purpose; zero = the registries
+	Foreign       bool    // the server is not ours: nothing is said of this machine, nor of keys on its disk
 }
 
 // Trial is how far a smart host let us.
@@ -260,6 +261,7 @@ type Report struct {
 	SmartHosts   []Verdict
 	Plan         *Plan
 	Next         time.Time // zero for a one-shot run
+	Supposed     []string  // changes of DNS that were supposed, as they can be typed
 }
 
 // Mail is what the gate is asked about. Domains, canonical.

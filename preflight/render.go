@@ -20,6 +20,7 @@ type TextOptions struct {
 	Width  int       // columns; 0 is 80
 	Now    time.Time // zero: the moment of the report
 	Exit   int       // the exit code to tell; 0: that of relay preflight
+	Watch  bool      // it is looked on: no exit code is told yet
 }
 
 // WriteText prints the report.
@@ -33,6 +34,7 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 	t := &text{r: r, o: o}
 	t.right(" Preflight", r.At.UTC().Format("Mon 2006-01-02 15:04:05")+" UTC")
 	t.gap()
+	t.supposed()
 	if down, ok := t.dnsDown(); ok {
 		t.silence(down)
 	} else {

@@ -52,19 +52,27 @@ func (g *Gate) remember(ctx context.Context) {
 	g.history = h
 }
 
-// Watch looks again whenever it is time, until ctx ends.
+// Watch looks again whenever it is time or somebody asks for it, until ctx ends.
 func (g *Gate) Watch(ctx context.Context) error {
 	for {
 		next, key := g.Report().Next, g.keys.next()
 		if !key.IsZero() && key.Before(next) {
 			next = key
 		}
-		if !pause(ctx, time.Until(next)) {
+		asking, alive := g.rest(ctx, time.Until(next))
+		if !alive {
 			return nil
 		}
 		now := time.Now()
-		if !now.Before(g.Report().Next) {
+		if len(asking) > 0 || !now.Before(g.Report().Next) {
 			g.look(ctx, false)
+		}
+		for _, one := range asking {
+			one <- g.Report()
+			key = now
+		}
+		if len(asking) > 0 {
+			g.keys.hurry(now)
 		}
 		if !key.IsZero() && !now.Before(key) {
 			g.keys.look(ctx, now)

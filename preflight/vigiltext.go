@@ -1,0 +1,153 @@
+package preflight
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What a watch shows: the whole report when there is something new to do, and
+// below it a line for each thing that was wrong, which turns good.
+
+// maxVigil is how many lines are shown in one place; a screen has not many more.
+const maxVigil = 15
+
+// WriteReport prints the report of the last look.
+func (v *Vigil) WriteReport(w io.Writer, o TextOptions) error {
+	o.Watch = true
+	return WriteText(w, v.report, o)
+}
+
+// News tells whether the last look changed anything, and whether there is a
+// problem that the reports before it had not.
+func (v *Vigil) News() (any, problems bool) {
+	for _, i := range v.items {
+		any = any || i.changed
+		problems = problems || i.changed && problem(i.Finding) && i.Status == Fail && !i.Remedy.empty()
+	}
+	return any, problems
+}
+
+// WriteChanges prints what the last look changed, a line for each; nothing if
+// that is nothing.
+func (v *Vigil) WriteChanges(w io.Writer, o TextOptions) error {
+	t := v.text(o)
+	changed := slices.DeleteFunc(slices.Clone(v.items), func(i *vigilItem) bool { return !i.changed })
+	if len(changed) > 0 {
+		t.gap()
+		t.head(v.report.Overall, clock(v.report.At), "")
+		t.vigil(changed)
+	}
+	_, err := w.Write(t.b.Bytes())
+	return err
+}
+
+// WriteState prints how all stands that was ever wrong, and when the next look
+// is. It returns how many lines that were, so that they can be drawn over.
+func (v *Vigil) WriteState(w io.Writer, o TextOptions, next time.Duration) (lines int, err error) {
+	t := v.text(o)
+	when := ""
+	if next > 0 {
+		when = fmt.Sprintf("looking again in %s; Ctrl-C ends it", spoken(next))
+	}
+	t.head(v.report.Overall, clock(v.report.At), when)
+	open := func(i *vigilItem) bool { return i.Status != Pass }
+	shown := v.items
+	if len(shown) > maxVigil { // what is open comes first then
+		shown = slices.Clone(shown)
+		slices.SortStableFunc(shown, func(a, b *vigilItem) int {
+			return cmp.Compare(map[bool]int{false: 1}[open(a)], map[bool]int{false: 1}[open(b)])
+		})
+		shown = shown[:maxVigil]
+	}
+	t.vigil(shown)
+	if more := len(v.items) - len(shown); more > 0 {
+		t.line(fmt.Sprintf("     and %d more", more))
+	}
+	_, err = w.Write(t.b.Bytes())
+	return strings.Count(t.b.String(), "\n"), err
+}
+
+// WriteEnd says that mail may go direct, and who does not know it yet.
+func (v *Vigil) WriteEnd(w io.Writer, o TextOptions) error {
+	t := v.text(o)
+	said := "Mail may go direct now."
+	if v.plan.Foreign {
+		said = "Receivers have nothing against its mail now that stops it."
+	}
+	if until := v.until(); until.After(v.report.At) {
+		said += " Receivers that asked before may keep the old answer until " + clock(until)
+		if v.plan.Foreign {
+			said += "."
+		} else {
+			said += "; a relay that runs resumes by itself when it has settled."
+		}
+	}
+	t.gap()
+	t.para(1, said)
+	_, err := w.Write(t.b.Bytes())
+	return err
+}
+
+// until is when the last old answer is forgotten.
+func (v *Vigil) until() (last time.Time) {
+	for _, i := range v.items {
+		if u := i.until(); u.After(last) {
+			last = u
+		}
+	}
+	return last
+}
+
+func (v *Vigil) text(o TextOptions) *text {
+	o.Width = cmp.Or(o.Width, 80)
+	return &text{r: v.report, o: o}
+}
+
+// vigil prints items.
+func (t *text) vigil(items []*vigilItem) {
+	for _, i := range items {
+		found := i.Found
+		if i.Status == Skip {
+			found = cmp.Or(i.Because, "waits for "+i.WaitsFor)
+		}
+		if s := t.whom(i.Finding); s != "" {
+			found = s + ": " + found
+		}
+		if until := i.until(); until.After(t.r.At) {
+			found += "; receivers may keep the old answer until " + clock(until)
+		}
+		t.item(vigilMark(i.Finding), i.Check.ID, found, "")
+	}
+}
+
+// whom a finding speaks of, where there are several.
+func (t *text) whom(f Finding) string {
+	var all []string
+	if f.Sender != "" && len(t.r.Plan.Senders) > 1 {
+		all = append(all, f.Sender)
+	}
+	if f.Source != "" && len(t.r.Plan.Sources) > 1 {
+		all = append(all, f.Source)
+	}
+	return strings.Join(all, " from ")
+}
+
+func vigilMark(f Finding) string {
+	switch {
+	case f.Status == Pass:
+		return "✓"
+	case f.Status == Unknown:
+		return "?"
+	case f.Status == Fail && f.Severity == Mandatory:
+		return "✗"
+	case f.Status == Fail && f.Severity == Recommended:
+		return "!"
+	}
+	return "·"
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
