@@ -20,8 +20,8 @@ type Vigil struct {
 
 	due   map[string]bool // questions for the authoritative servers
 	items []*vigilItem    // all that was ever wrong or waited, as it is now
-	looks int
-	news  time.Time // of the last change
+	told  map[string]bool // what the reports that were printed say to do
+	news  time.Time       // of the last change
 }
 
 // vigilItem is a finding that was not in order when the watch began, or later.
@@ -37,7 +37,7 @@ func NewVigil(p *Plan, o Outside) *Vigil {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.Defaults(true).RecheckMin, last: map[string]pastTrial{}}
 	}
-	return &Vigil{plan: p, out: o, due: map[string]bool{}}
+	return &Vigil{plan: p, out: o, due: map[string]bool{}, told: map[string]bool{}}
 }
 
 // Look looks. When ctx ends meanwhile, nothing has been seen, and it is false.
@@ -54,7 +54,6 @@ func (v *Vigil) Look(ctx context.Context) (*Report, bool) {
 	r.Host, r.Took, r.Questions = hostName(), now.Sub(began), questions
 	v.take(fs, now)
 	v.report = r
-	v.looks++
 	return r, true
 }
 

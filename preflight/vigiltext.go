@@ -18,17 +18,35 @@ const maxVigil = 15
 // WriteReport prints the report of the last look.
 func (v *Vigil) WriteReport(w io.Writer, o TextOptions) error {
 	o.Watch = true
+	for _, i := range v.items {
+		for _, do := range i.Remedy.deeds() {
+			v.told[do] = true
+		}
+	}
 	return WriteText(w, v.report, o)
 }
 
-// News tells whether the last look changed anything, and whether there is a
-// problem that the reports before it had not.
-func (v *Vigil) News() (any, problems bool) {
+// News tells whether the last look changed anything, and whether there is
+// something to do that no report before said.
+func (v *Vigil) News() (changed, todo bool) {
 	for _, i := range v.items {
-		any = any || i.changed
-		problems = problems || i.changed && problem(i.Finding) && i.Status == Fail && !i.Remedy.empty()
+		changed = changed || i.changed
+		for _, do := range i.Remedy.deeds() {
+			todo = todo || i.Status == Fail && problem(i.Finding) && !v.told[do]
+		}
 	}
-	return any, problems
+	return changed, todo
+}
+
+// deeds are the single things that a remedy says to do.
+func (r Remedy) deeds() (all []string) {
+	for _, rec := range r.Records {
+		all = append(all, string(rec.Do)+" "+rec.String())
+	}
+	if len(all) == 0 && !r.empty() {
+		all = append(all, r.Title+r.Setting)
+	}
+	return all
 }
 
 // WriteChanges prints what the last look changed, a line for each; nothing if
@@ -39,7 +57,9 @@ func (v *Vigil) WriteChanges(w io.Writer, o TextOptions) error {
 	if len(changed) > 0 {
 		t.gap()
 		t.head(v.report.Overall, clock(v.report.At), "")
-		t.vigil(changed)
+		for _, i := range changed {
+			t.change(i)
+		}
 	}
 	_, err := w.Write(t.b.Bytes())
 	return err
@@ -63,7 +83,9 @@ func (v *Vigil) WriteState(w io.Writer, o TextOptions, next time.Duration) (line
 		})
 		shown = shown[:maxVigil]
 	}
-	t.vigil(shown)
+	for _, i := range shown {
+		t.state(i)
+	}
 	if more := len(v.items) - len(shown); more > 0 {
 		t.line(fmt.Sprintf("     and %d more", more))
 	}
@@ -107,21 +129,39 @@ func (v *Vigil) text(o TextOptions) *text {
 	return &text{r: v.report, o: o}
 }
 
-// vigil prints items.
-func (t *text) vigil(items []*vigilItem) {
-	for _, i := range items {
-		found := i.Found
-		if i.Status == Skip {
-			found = cmp.Or(i.Because, "waits for "+i.WaitsFor)
-		}
-		if s := t.whom(i.Finding); s != "" {
-			found = s + ": " + found
-		}
-		if until := i.until(); until.After(t.r.At) {
-			found += "; receivers may keep the old answer until " + clock(until)
-		}
-		t.item(vigilMark(i.Finding), i.Check.ID, found, "")
+// change is an item whole, with how long its old answer lives on.
+func (t *text) change(i *vigilItem) {
+	found := t.said(i)
+	if until := i.until(); until.After(t.r.At) {
+		found += "; receivers may keep the old answer until " + clock(until)
 	}
+	t.item(vigilMark(i.Finding), i.Check.ID, found, "")
+}
+
+// state is an item on one line, so that many have room and can be drawn over.
+func (t *text) state(i *vigilItem) {
+	kept := ""
+	if until := i.until(); until.After(t.r.At) {
+		kept = "cached to " + until.UTC().Format("15:04:05")
+	}
+	room := t.o.Width - idWidth - 9 - max(5, width(kept)+1)
+	found := []rune(clean(t.said(i), t.o.ASCII))
+	if len(found) > room {
+		found = append(found[:max(room-3, 0)], []rune("...")...)
+	}
+	t.item(vigilMark(i.Finding), i.Check.ID, string(found), kept)
+}
+
+// said is what is found, and of whom.
+func (t *text) said(i *vigilItem) string {
+	found := i.Found
+	if i.Status == Skip {
+		found = cmp.Or(i.Because, "waits for "+i.WaitsFor)
+	}
+	if s := t.whom(i.Finding); s != "" {
+		found = s + ": " + found
+	}
+	return found
 }
 
 // whom a finding speaks of, where there are several.

@@ -50,7 +50,7 @@ func (s *screen) show(r *preflight.Report, first bool) error {
 	if s.quiet {
 		return s.line(r)
 	}
-	news, problems := s.v.News()
+	news, todo := s.v.News()
 	out, o := s.w.stdout, textOptions(s.w)
 	if s.w.terminal && s.lines > 0 { // up to where it began, and clear from there
 		fmt.Fprintf(out, "\x1b[%dA\x1b[J", s.lines)
@@ -58,7 +58,7 @@ func (s *screen) show(r *preflight.Report, first bool) error {
 	}
 	var err error
 	switch {
-	case first || problems:
+	case first || todo:
 		err = s.v.WriteReport(out, o)
 	case news && !s.w.terminal:
 		err = s.v.WriteChanges(out, o)
