@@ -132,7 +132,7 @@ func agree(z Zone, heard []said) Answer {
 func content(rrs []RR) []string {
 	var s []string
 	for _, rr := range rrs {
-		rr.TTL = 0
+		rr.TTL, rr.Serial = 0, 0 // servers lag behind one another
 		s = append(s, fmt.Sprintf("%+v", rr))
 	}
 	slices.Sort(s)
