@@ -144,7 +144,7 @@ func (t *text) again() []string {
 		return nil
 	}
 	if len(t.r.Supposed) > 0 {
-		return []string{"All this is so only once the records above stand."}
+		return []string{"All this holds only once DNS is as supposed at the top."}
 	}
 	failed := t.r.Overall == Fail
 	if t.r.Next.IsZero() || Action(t.r.Action) == ActRefuse {

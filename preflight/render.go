@@ -131,7 +131,7 @@ func (t *text) source(v Verdict) {
 		t.line(" --        " + about + "   not used: everything goes to the smart host")
 		return
 	case v.Status == Fail && s.v6() && t.othersUsable(v.Name):
-		t.mark("off", about+"   IPv6 stays off: "+strings.Join(v.Because, ", "), "")
+		t.mark("off", about+"   IPv6 stays off: "+few(v.Because), "")
 	case !slices.ContainsFunc(own, notable):
 		t.head(v.Status, fmt.Sprintf("%s  %s", about, s.EHLO), checks(passing(own))+t.note(v))
 		return
@@ -139,6 +139,14 @@ func (t *text) source(v Verdict) {
 		t.head(v.Status, about+"   EHLO "+cmp.Or(s.EHLO, "not set"), strings.TrimPrefix(t.note(v), ", "))
 	}
 	t.findings(own, v.Name)
+}
+
+// few names the first of several ids: they all stand below.
+func few(ids []string) string {
+	if len(ids) > 2 {
+		return fmt.Sprintf("%s and %d more", ids[0], len(ids)-1)
+	}
+	return strings.Join(ids, ", ")
 }
 
 // othersUsable tells whether mail can leave without this source.

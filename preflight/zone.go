@@ -283,14 +283,4 @@ func (z *zones) zoneOf(owner string) *Zone {
 	return n
 }
 
-// Wants tells whether something is missing in the zone or has to go.
-func (z *Zone) Wants() (n int) {
-	for _, r := range z.Records {
-		if r.Is != Stands {
-			n++
-		}
-	}
-	return n
-}
-
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }

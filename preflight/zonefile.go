@@ -78,19 +78,30 @@ func (z *Zone) head(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "%s 3600 IN SOA ns.invalid. hostmaster.invalid. 1 7200 900 1209600 900 ; made up: the real one is not known\n", absolute(z.Name))
 	}
-	if len(z.servers) == 0 {
+	lame := func(s dns.NameServer) bool { return z.holds(s.Host) && len(s.Addrs) == 0 }
+	if !slices.ContainsFunc(z.servers, func(s dns.NameServer) bool { return !lame(s) }) {
 		fmt.Fprintf(b, "%s 3600 IN NS ns.invalid. ; made up: the real ones are not known\n", absolute(z.Name))
 	}
 	for _, s := range z.servers {
-		fmt.Fprintf(b, "%s 3600 IN NS %s ; stands\n", absolute(z.Name), absolute(s.Host))
+		ns := fmt.Sprintf("%s 3600 IN NS %s", absolute(z.Name), absolute(s.Host))
+		if lame(s) {
+			fmt.Fprintf(b, "; has no address: %s\n", ns)
+		} else {
+			fmt.Fprintf(b, "%s ; stands\n", ns)
+		}
 	}
 	for _, s := range z.servers {
 		z.glue(b, s)
 	}
 }
 
+// holds tells whether a name is inside the zone.
+func (z *Zone) holds(name string) bool {
+	return z.Name == "" || name == z.Name || strings.HasSuffix(name, "."+z.Name)
+}
+
 func (z *Zone) glue(b *strings.Builder, s dns.NameServer) {
-	if s.Host != z.Name && !strings.HasSuffix(s.Host, "."+z.Name) {
+	if !z.holds(s.Host) {
 		return
 	}
 	for _, a := range s.Addrs {
