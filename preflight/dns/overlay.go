@@ -40,8 +40,9 @@ func (o *Overlay) Ask(ctx context.Context, server netip.AddrPort, name string, t
 	if !o.edited(below.Question) && !slices.ContainsFunc(below.Chain, o.edited) && (below.Outcome != NoName || !o.holdsBelow(below.Question)) {
 		return below, err
 	}
-	a, open := blank(name, t)
-	if a, open = o.step(a, below); open {
+	a, _ := blank(name, t)
+	a, open := o.step(a, below)
+	if open {
 		a.Outcome, a.Detail = Temp, "alias of "+a.Name
 	}
 	a.Secure, a.Auth = false, below.Auth || below.Outcome.Definite()
