@@ -167,7 +167,9 @@ func TestFullReachesEveryOption(t *testing.T) {
 		"Options.Report.Log": "likewise", "Options.Admin.Log": "likewise", "Options.Queue.Log": "likewise", "Options.Sign.Log": "likewise",
 		"Options.Sign.Live":       "relay: the gate knows",
 		"Options.Admin.Preflight": "relay: the gate's report",
+		"Options.Admin.Look":      "likewise",
 		"Options.Plan.Special":    "zero is the registries",
+		"Options.Plan.Foreign":    "the command line: another server",
 	}
 	for _, at := range zeros("Options", reflect.ValueOf(o)) {
 		if elsewhere[at] == "" {

@@ -53,7 +53,7 @@ func (p *Probe) proof(ctx context.Context) (pr proof) {
 // useless says why a receiver can make nothing of a signature by a key.
 func (p *Probe) useless(ctx context.Context, k Key) (why string, open *dns.Answer) {
 	a, texts := p.keyRecord(ctx, k)
-	want, err := parseDKIM(k.Record)
+	want, err := parseDKIM(k.wanted(texts))
 	switch {
 	case !definite(a):
 		return "", a

@@ -39,6 +39,7 @@ func TestCases(t *testing.T) {
 					t.Errorf("the run took %v", took)
 				}
 				c.check(t, bases, fs, rep)
+				readable(t, rep)
 			})
 		}
 	}

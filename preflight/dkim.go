@@ -49,6 +49,15 @@ func selectors(ks []Key) (all []string) {
 
 // keyRecord asks for the record of a selector, and finds the TXT texts there
 // that are to be a key.
+// wanted is the record that a key wants published. Of a server that is not ours it
+// is the one that stands, if that is one.
+func (k Key) wanted(texts []string) string {
+	if k.Record == "" && len(texts) == 1 {
+		return texts[0]
+	}
+	return k.Record
+}
+
 func (p *Probe) keyRecord(ctx context.Context, k Key) (a *dns.Answer, texts []string) {
 	a = p.ask(ctx, k.Selector+"._domainkey."+p.Sender.Domain, dns.TypeTXT)
 	for _, r := range a.Records {
@@ -59,6 +68,9 @@ func (p *Probe) keyRecord(ctx context.Context, k Key) (a *dns.Answer, texts []st
 
 // publishing has a key's record stand alone at its selector.
 func publishing(a *dns.Answer, texts []string, k Key) []Record {
+	if k.Record == "" { // of a server that is not ours
+		return nil
+	}
 	rs := []Record{record(Add, a.Name, "TXT", Quote(k.Record))}
 	if len(texts) > 0 {
 		rs[0].Do = Replace
@@ -76,10 +88,14 @@ func compact(s string) string {
 }
 
 func (p *Probe) keyRemedy() Remedy {
-	return Remedy{
+	r := Remedy{
 		Title: "Publish the DKIM keys of " + p.Sender.Domain,
 		Who:   "whoever runs the zone of " + p.Sender.Domain,
 	}
+	if p.Plan.Foreign {
+		r.Steps = []string{"The record follows from the key that the server signs with."}
+	}
+	return r
 }
 
 var dkimPublished = &Check{

@@ -22,11 +22,20 @@ var dkimStrength = &Check{
 	Why:      "a signature by an RSA key under 1024 bits counts as none, and keys under 2048 bits are going the same way",
 	Ref:      "RFC 8301 section 3.2; RFC 8463 section 3",
 	Needs:    []string{"DKIM-CONFIGURED"},
-	Run: func(_ context.Context, p *Probe) Result {
+	Run: func(ctx context.Context, p *Probe) Result {
 		var weak, good, other []string
 		least := rsaGood
 		for _, k := range p.Sender.Keys {
-			key, err := parseDKIM(k.Record)
+			text := k.Record
+			if text == "" {
+				a, texts := p.keyRecord(ctx, k)
+				if text = k.wanted(texts); text == "" && definite(a) {
+					continue // DKIM-PUBLISHED says so
+				} else if text == "" {
+					return unknown("rsa >=2048", a)
+				}
+			}
+			key, err := parseDKIM(text)
 			switch bits := key.bits(); {
 			case err != nil:
 				weak = append(weak, fmt.Sprintf("%s cannot be read: %v", k.Selector, err))
@@ -43,6 +52,8 @@ var dkimStrength = &Check{
 			return fail(p.rotation(), "rsa >=2048", "%s, which counts as no signature", list(weak))
 		case len(weak) > 0:
 			return fail(p.rotation(), "rsa >=2048", "%s", list(weak))
+		case len(good)+len(other) == 0:
+			return awaits("DKIM-PUBLISHED")
 		case len(good) == 0:
 			r := fail(p.rotation(), "an rsa key beside it", "only %s, which many receivers do not verify yet", list(other))
 			r.Severity = Informational

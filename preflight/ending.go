@@ -22,6 +22,9 @@ func (t *text) ending() {
 		t.line(" " + l)
 	}
 	exit := fmt.Sprintf("exit %d", cmp.Or(t.o.Exit, t.r.Exit()))
+	if t.o.Watch {
+		exit = ""
+	}
 	if len(lines) == 0 {
 		t.right("", exit)
 		return
@@ -50,6 +53,8 @@ func (t *text) alone() (yes bool) {
 func (t *text) fates() (ss []string) {
 	r := t.r
 	switch {
+	case r.Plan.Foreign:
+		return []string{t.foreignFate()}
 	case r.Plan.SmartHostOnly:
 		return []string{"Everything goes to " + t.relayName() + "; the checks of direct sending do not apply."}
 	case rank(r.Overall) > rank(Degraded):
@@ -156,6 +161,12 @@ func (t *text) relayName() string {
 
 // again says when the next look is, and what happens after the mending.
 func (t *text) again() []string {
+	if t.o.Watch {
+		return nil
+	}
+	if len(t.r.Supposed) > 0 {
+		return []string{"All this holds only once DNS is as supposed at the top."}
+	}
 	failed := t.r.Overall == Fail
 	if t.r.Next.IsZero() || Action(t.r.Action) == ActRefuse {
 		switch t.r.Overall {

@@ -24,6 +24,7 @@ type Gate struct {
 	sights   *sights
 	keys     *keys
 	evidence *evidence
+	asked    chan chan<- *Report // who wants a look now
 
 	mu      sync.RWMutex
 	now     *judgement
@@ -52,6 +53,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	g.now = judge(&g.plan, unseen(), time.Time{})
 	g.journal = newJournal(log)
 	g.sights = newSights(g)
+	g.asked = make(chan chan<- *Report)
 	g.keys = newKeys(&g.plan, o, log)
 	g.evidence = newEvidence()
 	return g

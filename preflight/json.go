@@ -28,6 +28,7 @@ type jsonReport struct {
 	Resolver   jsonResolver    `json:"resolver"`
 	Next       time.Time       `json:"next,omitzero"`
 	Trace      []jsonTrace     `json:"trace,omitempty"` // where it was asked for
+	Supposed   []string        `json:"supposed,omitempty"`
 }
 
 type jsonVerdict struct {
@@ -115,7 +116,7 @@ type jsonDNS struct {
 func WriteJSON(w io.Writer, r *Report) error {
 	out := jsonReport{
 		Schema: jsonSchema, Run: r.Run, At: r.At.UTC(), Host: r.Host, Took: r.Took.Milliseconds(),
-		Overall: r.Overall, Exit: r.Exit(), Action: r.Action, Next: r.Next, Trace: jsonTraces(r.Traces),
+		Overall: r.Overall, Exit: r.Exit(), Action: r.Action, Next: r.Next, Supposed: r.Supposed, Trace: jsonTraces(r.Traces),
 		Sources: []jsonSource{}, Senders: []jsonSender{}, SmartHosts: []jsonSmartHost{},
 		Resolver: jsonResolver{Questions: r.Questions, Findings: r.jsonFindings(r.HostFindings)},
 	}

@@ -15,7 +15,11 @@ func Judge(p *Plan, fs []Finding, at time.Time) *Report {
 	for i := range hs {
 		hs[i].Since = at
 	}
-	return judge(p, hs, at).report
+	r := judge(p, hs, at).report
+	if p.Foreign {
+		r.disown()
+	}
+	return r
 }
 
 // judgement keeps, beside the report, what the gate asks for one message.

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -154,12 +155,16 @@ var ehloStable = &Check{
 	Ref:      "RFC 5321 section 4.1.4",
 	Needs:    []string{"EGRESS-PUBLIC", "EHLO-PUBLIC-NAME"},
 	Run: func(_ context.Context, p *Probe) Result {
-		names := []string{p.ehlo()}
+		names, keep := []string{p.ehlo()}, ""
 		seen := map[string]bool{p.ehlo(): true}
 		for i := range p.Plan.Sources {
 			o := &p.Plan.Sources[i]
 			name, err := dns.Canonical(o.EHLO)
-			if err == nil && p.Plan.egress(o) == p.addr() && !seen[name] {
+			if err != nil || p.Plan.egress(o) != p.addr() {
+				continue
+			}
+			keep = cmp.Or(keep, name) // that of the first, for all of them
+			if !seen[name] {
 				seen[name] = true
 				names = append(names, fmt.Sprintf("%s (%s)", name, o.Name))
 			}
@@ -176,7 +181,7 @@ var ehloStable = &Check{
 		return fail(Remedy{
 			Title:   fmt.Sprintf("Keep one EHLO name for %s", p.addr()),
 			Who:     "you, under [[source]]",
-			Setting: fmt.Sprintf("ehlo = %q", p.ehlo()),
+			Setting: fmt.Sprintf("ehlo = %q", cmp.Or(keep, p.ehlo())),
 			Steps:   []string{"One name for every source of this address. A name that was used before is forgotten thirty days after its last mail."},
 		}, "1", "%d names for %s: %s", len(names), p.addr(), strings.Join(names, ", "))
 	},

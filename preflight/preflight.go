@@ -239,6 +239,7 @@ type Plan struct {
 	Policy        Policy
 	Special       Special // what counts as special-purpose; zero = the registries
 	Submission    Submission
+	Foreign       bool // the server is not ours: nothing is said of this machine, nor of keys on its disk
 }
 
 // Trial is how far a smart host let us.
@@ -300,6 +301,7 @@ type Report struct {
 	Plan         *Plan
 	Next         time.Time // zero for a one-shot run
 	Traces       []Trace   // where they were asked for
+	Supposed     []string  // changes of DNS that were supposed, as they can be typed
 }
 
 // Mail is what the gate is asked about. Domains, canonical.

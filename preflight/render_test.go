@@ -20,6 +20,7 @@ type scene struct {
 	fs   []Finding
 	next time.Duration
 	o    TextOptions
+	as   []string // supposed
 }
 
 func sceneOf(sources []string, domains ...string) *scene {
@@ -68,6 +69,7 @@ func (s *scene) smartHost() {
 
 func (s *scene) report() *Report {
 	r := Judge(s.plan, s.fs, noon)
+	r.Supposed = s.as
 	if s.next > 0 {
 		r.Next = noon.Add(s.next)
 	}
@@ -115,6 +117,20 @@ var scenes = map[string]func() *scene{
 	"no-ptr-colour": func() *scene {
 		s := noPTRScene()
 		s.o.Colour = true
+		return s
+	},
+	"supposed": func() *scene {
+		s := noPTRScene()
+		s.next = 0
+		for i := range 6 {
+			s.as = append(s.as, fmt.Sprintf("host%d.example.net. A 192.0.2.25", i))
+		}
+		return s
+	},
+	"another-server": func() *scene {
+		s := noPTRScene()
+		s.plan.SmartHosts, s.plan.Policy, s.plan.Foreign, s.next = nil, Policy{}.Defaults(false), true, 0
+		s.add("EHLO-MATCHES-PTR", ScopeSource, Mandatory, "wan4", "", Fail, "PTR gw.isp.example, EHLO mail.example.net").Remedy = Remedy{Title: "Greet by the address's name", Setting: `ehlo = "gw.isp.example"`}
 		return s
 	},
 	"no-ptr-refuse": func() *scene {
@@ -257,6 +273,24 @@ func TestLongReports(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), " exit 78\n") {
 		t.Errorf("ends with\n%s", b.String()[b.Len()-80:])
+	}
+}
+
+// Long names cost a line more, and no column.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("very-long-", 5) + "name.example"
+	s := sceneOf([]string{"a-source-with-a-very-long-name-of-its-own"}, long, "d.example")
+	s.plan.Sources[0].EHLO = "mail." + long
+	s.add("SPF-SENDER-PRESENT", ScopeSender, Mandatory, "", long, Fail, "no v=spf1 TXT (NODATA)").Remedy = Remedy{Title: "Publish an SPF record"}
+	var b bytes.Buffer
+	if err := WriteText(&b, s.report(), s.o); err != nil {
+		t.Fatal(err)
+	}
+	shape(t, s, b.String())
+	for _, want := range []string{" FAIL      " + long, "SPF missing   DKIM k1 ok", "a-source-with-a-very-long-name-of-its-own"} {
+		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
 	}
 }
 

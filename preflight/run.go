@@ -180,6 +180,9 @@ func (r *run) do(ctx context.Context, t *task) {
 
 // moot says why a check does not apply to the plan at all.
 func (r *run) moot(t *task) string {
+	if why := r.plan.strange(t); why != "" {
+		return why
+	}
 	if !r.plan.SmartHostOnly || t.check.Scope == ScopeSmartHost {
 		return ""
 	}

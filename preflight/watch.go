@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -55,7 +54,7 @@ func (g *Gate) remember(ctx context.Context) {
 	g.history = h
 }
 
-// Watch looks again whenever it is time, until ctx ends.
+// Watch looks again whenever it is time or somebody asks for it, until ctx ends.
 func (g *Gate) Watch(ctx context.Context) error {
 	for {
 		next, key := g.next(), g.keys.next()
@@ -65,32 +64,26 @@ func (g *Gate) Watch(ctx context.Context) error {
 		if named := g.evidence.next(); !named.IsZero() && named.Before(next) {
 			next = named
 		}
-		if !g.rest(ctx, time.Until(next)) {
+		asking, alive := g.rest(ctx, time.Until(next))
+		if !alive {
 			return nil
 		}
 		now := time.Now()
 		g.review(ctx, now)
-		if !now.Before(g.next()) {
+		if len(asking) > 0 || !now.Before(g.next()) {
 			g.look(ctx, false)
+		}
+		for _, one := range asking {
+			one <- g.Report()
+			key = now
+		}
+		if len(asking) > 0 {
+			g.keys.hurry(now)
 		}
 		if !key.IsZero() && !now.Before(key) {
 			g.keys.look(ctx, now)
 			g.save(ctx)
 		}
-	}
-}
-
-// rest waits, or until there is news; false when ctx ended first.
-func (g *Gate) rest(ctx context.Context, d time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	select {
-	case <-g.wake:
-		return true
-	case <-g.evidence.woken:
-		return true
-	case <-ctx.Done():
-		return errors.Is(ctx.Err(), context.DeadlineExceeded)
 	}
 }
 

@@ -58,6 +58,7 @@ func StatusLine(r *preflight.Report) string {
 func (r *Relay) desk() *admin.Server {
 	o, since := r.o.Admin, time.Now()
 	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
+	o.Look = r.look
 	return admin.New(o, r.store, func() admin.Status {
 		rep := r.gate.Report()
 		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}

@@ -49,6 +49,10 @@ type RR struct {
 	Pref    uint16        // MX
 	Text    string        // TXT, SPF: strings joined without space (RFC 7208 section 3.3)
 	Minimum time.Duration // SOA
+	Serial  uint32        // SOA, and the next three
+	Refresh time.Duration
+	Retry   time.Duration
+	Expire  time.Duration
 }
 
 // Answer is what came back, evidence included.

@@ -38,6 +38,7 @@ func record(r dns.RR) (RR, bool) {
 		rr.Text = text(r.Txt)
 	case *dns.SOA:
 		rr.Host, rr.Mailbox, rr.Minimum = spelled(r.Ns), spelled(r.Mbox), ttl(r.Minttl)
+		rr.Serial, rr.Refresh, rr.Retry, rr.Expire = r.Serial, ttl(r.Refresh), ttl(r.Retry), ttl(r.Expire)
 	default:
 		rr.Text = printable(strings.TrimPrefix(r.String(), h.String()))
 	}

@@ -37,6 +37,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /api/queue/{action}", s.change)
 	m.HandleFunc("GET /api/status", s.tell)
 	m.HandleFunc("GET /api/preflight", s.preflight)
+	m.HandleFunc("POST /api/preflight", s.look)
 	return m
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"io"
 	"log/slog"
 )
@@ -10,5 +11,7 @@ type Options struct {
 	Socket string // path; mode 0660; its directory must exist. "": there is none
 	// Preflight writes the report of the moment as JSON; nil: it is not served.
 	Preflight func(w io.Writer) error
-	Log       *slog.Logger
+	// Look has the relay look at DNS now, and writes what it then believes; nil: it does not.
+	Look func(ctx context.Context, f Form) (Look, error)
+	Log  *slog.Logger
 }
