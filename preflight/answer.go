@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"smtprelay/preflight/dns"
@@ -143,11 +144,42 @@ func fail(r Remedy, expected, format string, a ...any) Result {
 // unknown is the result when an answer that matters did not come.
 func unknown(expected string, a *dns.Answer) Result {
 	r := Result{Status: Unknown, Found: question(a) + ": " + outcome(a), Expected: expected}
+	what := question(a)
+	if addr, ok := unreversed(a.Question); ok && addr.Is6() { // 72 characters say no more
+		what = "the name of " + addr.String()
+		r.Found = what + ": " + outcome(a)
+	}
 	r.Remedy = Remedy{
-		Title: "Find out why " + question(a) + " has no answer",
+		Title: "Find out why " + what + " has no answer",
 		Steps: []string{fmt.Sprintf("dig %s. %s", a.Question, typeName(a.Type))},
 	}
 	return r
+}
+
+// unreversed is the address that a whole name of the reverse tree stands for.
+func unreversed(name string) (netip.Addr, bool) {
+	for _, tree := range []struct {
+		top    string
+		labels int
+	}{{".in-addr.arpa", 4}, {".ip6.arpa", 32}} {
+		digits, ok := strings.CutSuffix(name, tree.top)
+		if !ok || strings.Count(digits, ".") != tree.labels-1 {
+			continue
+		}
+		labels := strings.Split(digits, ".")
+		slices.Reverse(labels)
+		text := strings.Join(labels, ".")
+		if tree.labels == 32 {
+			text = ""
+			for four := range slices.Chunk(labels, 4) {
+				text += ":" + strings.Join(four, "")
+			}
+			text = text[1:]
+		}
+		a, err := netip.ParseAddr(text)
+		return a, err == nil
+	}
+	return netip.Addr{}, false
 }
 
 func skip(because string) Result { return Result{Status: Skip, Because: because} }

@@ -36,15 +36,16 @@ func (p *Probe) naming(ctx context.Context) Remedy {
 	r := Remedy{Title: "Set the EHLO name of " + p.Source.Name, Who: "you, under the [[source]] named " + p.Source.Name}
 	name := ""
 	for _, s := range p.Plan.Senders {
-		if dns.IsHostname("mail." + s.Domain) {
-			name = "mail." + s.Domain
+		n := "mail." + s.Domain
+		if _, special := p.Plan.specialName(n); dns.IsHostname(n) && !special && n != p.ehlo() {
+			name = n
 			break
 		}
 	}
 	if addr := p.addr(); addr.IsValid() {
 		ptr := p.aside(ctx, dns.Reverse(addr), dns.TypePTR)
 		for _, n := range p.valid(ptr) {
-			if holds(p.aside(ctx, n, family(addr)), addr) {
+			if n != p.ehlo() && holds(p.aside(ctx, n, family(addr)), addr) {
 				name = n
 				r.Steps = []string{fmt.Sprintf("%s already has this name, and the name leads back to it.", addr)}
 				break

@@ -66,7 +66,7 @@ type Result struct {
 	Remedy   Remedy
 	Evidence []Evidence
 	TTL      time.Duration // how long the answers it rests on may be believed; 0: unknown
-	NegTTL   time.Duration // of a denial: how long receivers may keep it
+	NegTTL   time.Duration // how long receivers may keep an answer that it rests on, a denial or a wrong one
 }
 
 // Remedy says what to do. All of it is for people; Records can be applied to a zone as they are.

@@ -55,9 +55,9 @@ func (p *Probe) aside(ctx context.Context, name string, t dns.Type) *dns.Answer 
 	return a
 }
 
-// evidence is what was asked, each question once of each server, with the least TTL of the
-// answers and the longest life of the denials among them.
-func (p *Probe) evidence() (es []Evidence, ttl, neg time.Duration) {
+// evidence is what was asked, each question once, with the least TTL of the
+// answers, and the longest: for so long somebody may hold on to one of them.
+func (p *Probe) evidence() (es []Evidence, ttl, kept time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen := map[string]bool{}
@@ -68,12 +68,15 @@ func (p *Probe) evidence() (es []Evidence, ttl, neg time.Duration) {
 		}
 		seen[e.Question+e.Server] = true
 		es = append(es, e)
-		neg = max(neg, a.NegTTL)
-		if life := max(a.TTL, a.NegTTL); definite(a) && life > 0 && (ttl == 0 || life < ttl) {
+		life := max(a.TTL, a.NegTTL)
+		if !definite(a) || life == 0 {
+			continue
+		}
+		if kept = max(kept, life); ttl == 0 || life < ttl {
 			ttl = life
 		}
 	}
-	return es, ttl, neg
+	return es, ttl, kept
 }
 
 // addr is the address that the world sees the source by.

@@ -144,3 +144,21 @@ func (w *world) apply(t *testing.T, rs []preflight.Record) {
 		}
 	}
 }
+
+// A remedy does not name what has just been found wanting.
+func TestNamingIsNoCircle(t *testing.T) {
+	f, err := readCases("testdata/cases.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mail.example.net", "[192.0.2.25]", "mail"} {
+		w := build(t, f.base, []step{{'@', "ehlo=" + name}, {'-', "25.2.0.192.in-addr.arpa PTR"}})
+		w.plan.Special.Names = append(w.plan.Special.Names, "example.net") // as if made up
+		fs, _ := judged(t, w)
+		for _, x := range fs {
+			if x.Check.ID == "EHLO-PUBLIC-NAME" && x.Status == preflight.Fail && strings.Contains(x.Remedy.Setting, "example.net") {
+				t.Errorf("EHLO %s: %s, and told to write %s", name, x.Found, x.Remedy.Setting)
+			}
+		}
+	}
+}
