@@ -3,6 +3,7 @@ package preflight
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -108,7 +109,35 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	return g.about(ctx, m).route(to, tried)
+	r := g.about(ctx, m).route(to, tried)
+	if r.Wait > 0 {
+		r.Awaits = passport(m, tried)
+	}
+	return r
+}
+
+// Waits tells whether a Route that said to wait would say so again. It asks
+// nobody.
+func (g *Gate) Waits(awaited string) bool {
+	m, tried := readPassport(awaited)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	return g.about(over, m).route("", tried).Wait > 0
+}
+
+// passport is what a mail's route depends on, as text: the queue keeps it. What
+// an odd queue hands back is read as the null sender's.
+func passport(m Mail, tried []string) string {
+	text, _ := json.Marshal(append([]string{m.Author, m.Envelope}, tried...))
+	return string(text)
+}
+
+func readPassport(text string) (m Mail, tried []string) {
+	var words []string
+	if json.Unmarshal([]byte(text), &words) == nil && len(words) > 1 {
+		m.Author, m.Envelope, tried = words[0], words[1], words[2:]
+	}
+	return m, tried
 }
 
 // mailCase is one message before the gate.

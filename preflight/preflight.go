@@ -282,4 +282,5 @@ type Route struct {
 	SmartHost bool
 	Wait      time.Duration
 	Why       string // "PTR-EXISTS of wan4": for the message's reason and the log
+	Awaits    string // with Wait: Gate.Waits tells whether it still has to, and Changed when to ask
 }
