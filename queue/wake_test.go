@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,22 +15,14 @@ import (
 // counting counts what is written of a store's mail.
 type counting struct {
 	queue.Work
-	mu              sync.Mutex
-	settled, parked int
+	settled atomic.Int64
 }
+
+func (c *counting) written() int64 { return c.settled.Load() }
 
 func (c *counting) Settle(ctx context.Context, l queue.Lease, rs ...queue.Result) error {
-	c.mu.Lock()
-	c.settled += len(rs)
-	c.mu.Unlock()
+	c.settled.Add(int64(len(rs)))
 	return c.Work.Settle(ctx, l, rs...)
-}
-
-func (c *counting) Park(ctx context.Context, l queue.Lease, rs ...queue.Result) error {
-	c.mu.Lock()
-	c.parked += len(rs)
-	c.mu.Unlock()
-	return c.Work.Park(ctx, l, rs...)
 }
 
 // gated puts off what shut says, and sends the rest.
@@ -49,12 +42,14 @@ func TestHeldMailWaitsQuietly(t *testing.T) {
 		for range 3 {
 			w.put(queue.Message{}, "a.example")
 		}
-		why, open := "PTR-EXISTS of wan4", false
+		var why atomic.Value
+		var open atomic.Bool
+		why.Store("PTR-EXISTS of wan4")
 		w.deliver = w.each(gated(func(queue.Job) (string, string) {
-			if open {
+			if open.Load() {
 				return "", ""
 			}
-			return "wan4", why
+			return "wan4", why.Load().(string)
 		}))
 		c := &counting{Work: w.store}
 		s := queue.NewScheduler(c, w, w, queue.Options{DelayNotice: 90 * m}, w.log).WithoutJitter()
@@ -63,24 +58,24 @@ func TestHeldMailWaitsQuietly(t *testing.T) {
 		go func() { done <- s.Run(ctx) }()
 
 		time.Sleep(h)
-		if n := len(w.tries) / 3; c.settled != 3 || len(w.told("deferred")) != 3 || n < 3 || n > 6 {
-			t.Errorf("an hour: %d written, told %q, looked at %d times", c.settled, w.told("deferred"), n)
+		if n := len(w.tries) / 3; c.written() != 3 || len(w.told("deferred")) != 3 || n < 3 || n > 6 {
+			t.Errorf("an hour: %d written, told %q, looked at %d times", c.written(), w.told("deferred"), n)
 		}
 		time.Sleep(h)
-		if c.settled != 6 || len(w.told("delayed")) != 3 {
-			t.Errorf("two hours: %d written, told %q", c.settled, w.told("delayed"))
+		if c.written() != 6 || len(w.told("delayed")) != 3 {
+			t.Errorf("two hours: %d written, told %q", c.written(), w.told("delayed"))
 		}
-		why = "settling, after a failure of wan4"
+		why.Store("settling, after a failure of wan4")
 		time.Sleep(h - 7*m) // between two looks
-		if c.settled != 9 {
-			t.Errorf("another reason: %d written", c.settled)
+		if c.written() != 9 {
+			t.Errorf("another reason: %d written", c.written())
 		}
 		for e, err := range w.store.List(ctx, queue.Filter{}) {
-			if r := e.Recipients[0]; err != nil || r.Tries != 0 || r.Reason != why || r.Ours < 160*m || r.Age > m {
+			if r := e.Recipients[0]; err != nil || r.Tries != 0 || r.Reason != why.Load() || r.Ours < 160*m || r.Age > m {
 				t.Errorf("%+v, %v", r, err)
 			}
 		}
-		open = true
+		open.Store(true)
 		if err := s.Wake(ctx, func(awaited string) bool { return awaited == "other" }); err != nil {
 			t.Error(err)
 		}
@@ -142,9 +137,9 @@ func TestWakeInNoBurst(t *testing.T) {
 		for i := range domains * each {
 			w.put(queue.Message{}, fmt.Sprintf("d%d.example", i%domains))
 		}
-		open := false
+		var open atomic.Bool
 		w.deliver = w.each(gated(func(queue.Job) (string, string) {
-			if open {
+			if open.Load() {
 				return "", ""
 			}
 			return "wan4", "PTR-EXISTS of wan4"
@@ -154,7 +149,7 @@ func TestWakeInNoBurst(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*m)
 		defer cancel()
 		time.AfterFunc(5*m, func() {
-			open = true
+			open.Store(true)
 			if err := s.Wake(ctx, func(string) bool { return true }); err != nil {
 				t.Error(err)
 			}
