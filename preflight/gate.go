@@ -18,17 +18,26 @@ import (
 type Gate struct {
 	plan   Plan
 	out    Outside
+	paced  Outside // the same, for what can wait
 	memory Memory
 	log    *slog.Logger
 
+	budget  *budget
 	journal *journal
 	sights  *sights
 	keys    *keys
 
 	mu      sync.RWMutex
+	base    []held    // host, sources and smart hosts, as believed
+	found   []Finding // of the same, as last seen
+	history History   // of the same
+	next    time.Time // when to look at them again
+	looks   int       // at them
 	now     *judgement
-	history History
 	changed chan struct{}
+
+	saving sync.Mutex
+	saved  time.Time
 }
 
 // NewGate makes a gate that lets nothing go direct until Start has looked. A
@@ -41,11 +50,14 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.RecheckMin, last: map[string]pastTrial{}}
 	}
-	g := &Gate{plan: p, out: o, memory: m, log: log, changed: make(chan struct{})}
-	g.now = judge(&g.plan, unseen(), time.Time{})
+	b := &budget{}
+	g := &Gate{plan: p, out: o.within(b, false), paced: o.within(b, true), memory: m, log: log, budget: b, changed: make(chan struct{})}
+	g.base = unseen()
 	g.journal = newJournal(log)
+	g.journal.rest = g.open
 	g.sights = newSights(g)
-	g.keys = newKeys(&g.plan, o, log)
+	g.keys = newKeys(&g.plan, log)
+	g.now = g.compose(time.Time{})
 	return g
 }
 
@@ -112,6 +124,7 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 	r := g.about(ctx, m).route(to, tried)
 	if r.Wait > 0 {
 		r.Awaits = passport(m, tried)
+		g.waiting(m)
 	}
 	return r
 }
@@ -122,7 +135,18 @@ func (g *Gate) Waits(awaited string) bool {
 	m, tried := readPassport(awaited)
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	return g.about(over, m).route("", tried).Wait > 0
+	waits := g.about(over, m).route("", tried).Wait > 0
+	if waits {
+		g.waiting(m)
+	}
+	return waits
+}
+
+// waiting has those looked at first whose mail waits.
+func (g *Gate) waiting(m Mail) {
+	if m != (Mail{}) {
+		g.sights.waiting(g.sender(m), time.Now())
+	}
 }
 
 // passport is what a mail's route depends on, as text: the queue keeps it. What
@@ -163,11 +187,8 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 	if m.Envelope == "" && m.Author == "" {
 		return c
 	}
-	s, listed := g.plan.sender(m)
+	s := g.sender(m)
 	c.name = s.Name()
-	if listed {
-		return c
-	}
 	sight := g.sights.look(ctx, s)
 	if sight == nil {
 		c.first, c.next = true, time.Now().Add(firstLook)
@@ -179,21 +200,19 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 
 // sender finds the configured sender that a message is of, or makes one of it.
 // A domain that we sign for keeps its keys under another envelope domain.
-func (p *Plan) sender(m Mail) (s Sender, listed bool) {
-	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: m.Envelope}
+func (g *Gate) sender(m Mail) Sender {
+	s := Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: m.Envelope}
 	if s.Envelope == s.Domain {
 		s.Envelope = ""
 	}
-	for _, c := range p.Senders {
-		if c.Domain != s.Domain {
-			continue
-		}
+	for _, i := range g.sights.domains[s.Domain] {
+		c := g.plan.Senders[i]
 		if m.Envelope == "" || m.Envelope == cmp.Or(c.Envelope, c.Domain) {
-			return c, true
+			return c
 		}
 		s.Keys = c.Keys
 	}
-	return s, false
+	return s
 }
 
 func (c mailCase) sender() standing {

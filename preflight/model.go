@@ -15,6 +15,7 @@ import (
 // History is what is remembered between looks.
 type History struct {
 	Entries map[string]Entry  `json:"entries"`
+	Past    []Past            `json:"past,omitempty"`
 	Live    map[string]string `json:"live,omitempty"` // DKIM records seen published, by name: their p=
 }
 
@@ -59,10 +60,11 @@ func (f Finding) key() string {
 
 // recall turns a history back into what was believed.
 func (h History) recall() (hs []held) {
+	h = h.unfold()
 	for k, e := range h.Entries {
 		part := strings.Split(k, "|")
 		if c := byID(part[0]); c != nil && len(part) == 4 {
-			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor, Since: e.Since}
+			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor, Since: e.Since, Good: e.Good}
 			hs = append(hs, held{Finding: f, Settle: e.Settle, seen: e.Result})
 		}
 	}
@@ -73,11 +75,20 @@ func (h History) recall() (hs []held) {
 // is believed at once. The history is not changed; what it knows of findings
 // that are no longer made is forgotten.
 func observe(h History, p *Plan, fs []Finding, now time.Time, start bool) (History, []held) {
+	return observeUnder(nil, h, p, fs, now, start)
+}
+
+// observeUnder likewise, where fs may wait for what is believed already.
+func observeUnder(base []held, h History, p *Plan, fs []Finding, now time.Time, start bool) (History, []held) {
+	h = h.unfold()
 	pol := p.Policy.Defaults(len(p.SmartHosts) > 0)
 	in := inputs(p)
 	next := History{Entries: make(map[string]Entry, len(fs))}
 	hs := make([]held, 0, len(fs))
-	o := observer{policy: pol, now: now, start: start, causes: map[string]held{}}
+	o := observer{policy: pol, now: now, start: start, causes: make(map[string]held, len(base)+len(fs))}
+	for _, b := range base {
+		o.causes[b.key()] = b
+	}
 	for _, f := range fs {
 		f.Severity = pol.severity(f)
 		e := h.Entries[f.key()]
@@ -87,7 +98,7 @@ func observe(h History, p *Plan, fs []Finding, now time.Time, start bool) (Histo
 		o.look(&e, f)
 		e.Result.Evidence = nil
 		x := f
-		x.Result, x.WaitsFor, x.Since = e.Result, e.WaitsFor, e.Since
+		x.Result, x.WaitsFor, x.Since, x.Good = e.Result, e.WaitsFor, e.Since, e.Good
 		x.Evidence = f.Evidence
 		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Settle: e.Settle, seen: f.Result}
 		next.Entries[f.key()] = e

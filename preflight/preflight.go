@@ -116,6 +116,7 @@ type Finding struct {
 	SmartHost string    // SmartHost.Name; likewise
 	WaitsFor  string    // id of the check it waits for (Status Skip)
 	Since     time.Time // its status is what it is since then
+	Good      time.Time // last seen to pass
 }
 
 // Verdict of one subject.
@@ -126,6 +127,8 @@ type Verdict struct {
 	Stale    bool
 	Action   string    // what happens to mail: direct, settling, smarthost, hold, refuse, warn, send
 	Findings []Finding // its own, in the order of Checks; pairs stand under both source and sender
+
+	blank bool // nobody has looked yet
 }
 
 // Source is an address that mail leaves from. Text as configured: its faults

@@ -23,19 +23,46 @@ const (
 // returns the findings in the order of Checks and how many questions were asked.
 // It takes 30 s at most; what has no answer by then is unknown.
 func Run(ctx context.Context, p *Plan, o Outside) ([]Finding, int) {
+	return runUnder(ctx, nil, p, o)
+}
+
+// runUnder is Run for sender domains alone: what is known of host and sources is
+// not looked at again, but for whether a resolver answers at all. The findings
+// that were known are not among those returned.
+func runUnder(ctx context.Context, known []Finding, p *Plan, o Outside) ([]Finding, int) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	r := newRun(p, o)
+	r.settle(known)
 	var all sync.WaitGroup
 	for _, t := range r.tasks {
-		all.Go(func() { r.do(ctx, t) })
+		if !t.known {
+			all.Go(func() { r.do(ctx, t) })
+		}
 	}
 	all.Wait()
-	fs := make([]Finding, len(r.tasks))
-	for i, t := range r.tasks {
-		fs[i] = t.finding
+	fs := make([]Finding, 0, len(r.tasks))
+	for _, t := range r.tasks {
+		if !t.known {
+			fs = append(fs, t.finding)
+		}
 	}
 	return fs, r.memo.Questions()
+}
+
+// settle takes findings as known.
+func (r *run) settle(known []Finding) {
+	by := make(map[string]Finding, len(known))
+	for _, f := range known {
+		by[f.key()] = f
+	}
+	for _, t := range r.tasks {
+		f, ok := by[t.finding.key()]
+		if ok && t.check != dnsReachable {
+			t.finding, t.known = f, true
+			close(t.done)
+		}
+	}
 }
 
 // run is what the checks of one run share.
@@ -64,6 +91,7 @@ type subject struct {
 type task struct {
 	subject
 	finding Finding
+	known   bool // before the run
 	done    chan struct{}
 }
 

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -14,22 +15,31 @@ import (
 // startSteps are the waits between the looks of a start while DNS is silent.
 var startSteps = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 5 * time.Second, 10 * time.Second}
 
+const (
+	startAtOnce = 64 // sender domains looked at before there are listeners
+	watchAtOnce = 8  // then
+	saveAtLeast = time.Minute
+)
+
 // Start looks for the first time and believes what it sees. While nothing is
-// known it looks again, for StartupWait at most.
+// known it looks again, for StartupWait at most. Of very many sender domains it
+// looks at the first few: the others stand as an earlier run of the program left
+// them until Watch has come by, or until their mail does.
 func (g *Gate) Start(ctx context.Context) *Report {
 	g.remember(ctx)
 	var live sync.WaitGroup
-	live.Go(func() { g.keys.look(ctx, time.Now()) })
+	live.Go(func() { g.keys.look(ctx, time.Now(), startAtOnce, g.out) })
 	defer func() {
 		live.Wait()
-		g.save(ctx)
+		g.save(ctx, true)
 	}()
 
-	r := g.look(ctx, true)
+	who := g.plan.Senders[:min(len(g.plan.Senders), startAtOnce)]
+	r := g.look(ctx, errand{base: true, who: who, start: true, out: g.out})
 	patience, cancel := context.WithTimeout(ctx, g.plan.Policy.StartupWait)
 	defer cancel()
 	for n := 1; r.Overall == Unknown && pause(patience, step(startSteps, n)); n++ {
-		r = g.look(patience, true)
+		r = g.look(patience, errand{base: true, who: who, start: true, out: g.out})
 	}
 	return r
 }
@@ -44,33 +54,85 @@ func (g *Gate) remember(ctx context.Context) {
 		g.log.Warn("preflight history unreadable", "err", err)
 		return
 	}
-	hs := h.recall()
 	g.keys.recall(h.Live)
-	g.journal.recall(judge(&g.plan, hs, time.Now()).report, hs)
+	parts := h.bySender()
+	hs := parts[""].recall()
+	now := time.Now()
+	j := weigh(&g.plan, hs, now)
+	for _, who := range g.plan.Senders {
+		part, ok := parts[who.Name()]
+		if !ok {
+			continue
+		}
+		n, told := g.sights.recall(blank(who), part, now)
+		g.sights.put(n)
+		g.journal.recallFindings(told)
+		v := n.judged(j, 0).verdict
+		j.report.Senders = append(j.report.Senders, v)
+	}
+	g.journal.recall(j.report, hs)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.history = h
+	g.history = parts[""]
 }
 
 // Watch looks again whenever it is time, until ctx ends.
 func (g *Gate) Watch(ctx context.Context) error {
+	defer g.save(ctx, true)
 	for {
-		next, key := g.Report().Next, g.keys.next()
-		if !key.IsZero() && key.Before(next) {
-			next = key
-		}
-		if !pause(ctx, time.Until(next)) {
+		base, sender, key := g.schedule()
+		select {
+		case <-time.After(time.Until(first(base, sender, key))):
+		case <-g.sights.poke:
+		case <-ctx.Done():
 			return nil
 		}
 		now := time.Now()
-		if !now.Before(g.Report().Next) {
-			g.look(ctx, false)
+		e := errand{base: !now.Before(base), out: g.out}
+		if !sender.IsZero() && !now.Before(sender) {
+			e.who = g.sights.due(now, watchAtOnce)
+		}
+		if !e.base {
+			e.out = g.paced
+		}
+		if e.base || len(e.who) > 0 {
+			g.look(ctx, e)
 		}
 		if !key.IsZero() && !now.Before(key) {
-			g.keys.look(ctx, now)
-			g.save(ctx)
+			g.save(ctx, g.keys.look(ctx, now, watchAtOnce, g.paced))
+		}
+		g.save(ctx, false)
+	}
+}
+
+// schedule says when what is to be looked at; zero: never. While no resolver
+// answers, sender domains have time until it does.
+func (g *Gate) schedule() (base, sender, key time.Time) {
+	now, free := time.Now(), g.budget.free()
+	g.mu.RLock()
+	base = g.next
+	dead := slices.ContainsFunc(g.found, func(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown })
+	g.mu.RUnlock()
+	if sender, key = g.sights.next(now), g.keys.next(); dead {
+		sender = time.Time{}
+	}
+	late := func(t time.Time) time.Time {
+		if t.IsZero() || t.After(free) {
+			return t
+		}
+		return free
+	}
+	return base, late(sender), late(key)
+}
+
+// first of the moments that are not zero.
+func first(ts ...time.Time) (t time.Time) {
+	for _, x := range ts {
+		if !x.IsZero() && (t.IsZero() || x.Before(t)) {
+			t = x
 		}
 	}
+	return t
 }
 
 // pause waits; false when ctx ended first.
@@ -88,56 +150,189 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look runs all checks once and takes in what they say.
-func (g *Gate) look(ctx context.Context, start bool) *Report {
+// errand is what a look is about.
+type errand struct {
+	base  bool     // host, sources and smart hosts
+	who   []Sender // no two of one name
+	start bool
+	out   Outside
+}
+
+// look runs checks once and takes in what they say.
+func (g *Gate) look(ctx context.Context, e errand) *Report {
 	began := time.Now()
-	fs, questions := Run(ctx, &g.plan, g.out)
-	if ctx.Err() != nil && !start {
+	p, known := g.plan, []Finding(nil)
+	p.Senders = e.who
+	if !e.base {
+		p.SmartHosts = nil
+		g.mu.RLock()
+		known = g.found
+		g.mu.RUnlock()
+	}
+	fs, questions := runUnder(ctx, known, &p, e.out)
+	if ctx.Err() != nil && !e.start {
 		return g.Report() // we are stopping: what was cut short means nothing
 	}
 	now := time.Now()
 	g.mu.Lock()
-	h, hs := observe(g.history, &g.plan, fs, now, start)
-	before, after := g.now, judge(&g.plan, hs, now)
+	hs, news := g.believe(e, fs, now)
+	before := g.now
+	after := g.compose(now)
 	r := after.report
-	if !start {
+	if !e.start {
 		r.runs()
 	}
 	r.Run, r.Host = runName(began), hostName()
 	r.Took, r.Questions = now.Sub(began), questions
-	r.Next = schedule(h, hs, g.plan.Policy, now, rand.Float64())
-	g.now, g.history = after, h
-	if !same(before.report, r) {
+	r.Next = first(g.next, g.sights.next(now))
+	g.now = after
+	news = !same(before.report, r) || news
+	if news {
 		close(g.changed)
 		g.changed = make(chan struct{})
 	}
 	g.mu.Unlock()
 
 	g.journal.write(r, hs)
-	g.save(ctx)
+	g.save(ctx, news)
 	return r
 }
 
-func (g *Gate) save(ctx context.Context) {
-	if g.memory == nil {
+// believe what may be believed of findings, and say what is told of them, and
+// whether one changed of whom no report tells. g.mu is held.
+func (g *Gate) believe(e errand, fs []Finding, now time.Time) (hs []held, news bool) {
+	own := map[string][]Finding{}
+	for _, f := range fs {
+		own[f.Sender] = append(own[f.Sender], f)
+	}
+	silence := slices.IndexFunc(fs, func(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown })
+	reached := silence < 0
+	if e.base {
+		g.found = own[""]
+		g.history, g.base = observe(g.history, &g.plan, g.found, now, e.start)
+		g.next = schedule(g.history, g.base, g.plan.Policy, now, rand.Float64())
+		g.looks++
+		hs = append(hs, g.base...)
+	} else if !reached {
+		g.next = earlier(g.next, now) // the whole host has to be looked at
+	}
+	for _, who := range e.who {
+		old, _ := g.sights.get(who.key())
+		if old == nil {
+			old = blank(who)
+		}
+		n, told := old, []held(nil)
+		if reached || e.base && !old.known() {
+			n, told = g.sights.observe(old, g.base, own[who.Name()], now, e.start)
+		} else {
+			n = g.sights.silenced(old, fs[silence], now)
+		}
+		if g.sights.put(n) {
+			hs = append(hs, told...)
+			continue
+		}
+		was, is := old.judged(g.now, 0).verdict, n.judged(g.now, 0).verdict
+		news = news || was.blank || !alike(was, is)
+	}
+	return hs, news
+}
+
+// compose makes a judgement of what is believed. Only those senders are judged
+// anew whom a look was about. g.mu is held, or nobody else knows the gate.
+func (g *Gate) compose(now time.Time) *judgement {
+	j := weigh(&g.plan, g.base, now)
+	s := g.sights
+	s.mu.Lock()
+	for i, n := range s.listed {
+		if n.under != g.looks || n.verdict.Name == "" {
+			n = n.judged(j, g.looks)
+			s.listed[i] = n
+		}
+		j.report.Senders = append(j.report.Senders, n.verdict)
+	}
+	if s.whole() {
+		s.pairsOf(j.report.Sources)
+	}
+	s.mu.Unlock()
+	j.overall()
+	return j
+}
+
+// pairsOf puts findings of pairs under their sources too.
+func (s *sights) pairsOf(sources []Verdict) {
+	for i := range sources {
+		v := &sources[i]
+		var hs []held
+		for _, f := range v.Findings {
+			hs = append(hs, held{Finding: f})
+		}
+		for _, n := range s.listed {
+			for _, h := range n.told() {
+				if h.Source == v.Name {
+					hs = append(hs, h)
+				}
+			}
+		}
+		inOrder(hs)
+		v.Findings = pick(hs, func(Finding) bool { return true })
+	}
+}
+
+// open is what has to be told again once a day.
+func (g *Gate) open() (hs []held) {
+	g.mu.RLock()
+	hs = slices.Clone(g.base)
+	g.mu.RUnlock()
+	g.sights.mu.Lock()
+	defer g.sights.mu.Unlock()
+	for _, n := range g.sights.listed {
+		if n.known() {
+			hs = append(hs, n.told()...)
+		}
+	}
+	return slices.DeleteFunc(hs, func(h held) bool { return !open(h.Finding) })
+}
+
+// save the history: at once when there is news, else now and then.
+func (g *Gate) save(ctx context.Context, news bool) {
+	g.saving.Lock()
+	defer g.saving.Unlock()
+	if g.memory == nil || !news && time.Since(g.saved) < saveAtLeast {
 		return
 	}
-	g.mu.RLock()
-	h := g.history
-	g.mu.RUnlock()
+	h := g.all()
 	h.Live = g.keys.published()
 	if err := g.memory.Save(context.WithoutCancel(ctx), h); err != nil {
 		g.log.Warn("preflight history not kept", "err", err)
 	}
+	g.saved = time.Now()
+}
+
+// all that is remembered of what is configured.
+func (g *Gate) all() History {
+	g.mu.RLock()
+	h := History{Entries: maps.Clone(g.history.Entries)}
+	g.mu.RUnlock()
+	if h.Entries == nil {
+		h.Entries = map[string]Entry{}
+	}
+	g.sights.mu.Lock()
+	defer g.sights.mu.Unlock()
+	for _, n := range g.sights.listed {
+		maps.Copy(h.Entries, n.history.Entries)
+		h.Past = append(h.Past, n.history.Past...)
+	}
+	return h
 }
 
 // same tells whether mail is treated alike under both reports.
 func same(a, b *Report) bool {
-	alike := func(v, w Verdict) bool {
-		return v.Name == w.Name && v.Status == w.Status && v.Action == w.Action && v.Stale == w.Stale && slices.Equal(v.Because, w.Because)
-	}
 	return a.Overall == b.Overall && a.Action == b.Action && slices.EqualFunc(a.Sources, b.Sources, alike) &&
 		slices.EqualFunc(a.Senders, b.Senders, alike) && slices.EqualFunc(a.SmartHosts, b.SmartHosts, alike)
+}
+
+func alike(v, w Verdict) bool {
+	return v.Name == w.Name && v.Status == w.Status && v.Action == w.Action && v.Stale == w.Stale && slices.Equal(v.Because, w.Because)
 }
 
 // runName tells runs apart in the log.
