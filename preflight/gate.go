@@ -64,7 +64,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 // unseen is what is known before the first look.
 func unseen() []held {
 	c := &Check{ID: "DNS-REACHABLE", Scope: ScopeHost, Severity: Mandatory, Title: "a resolver answers"}
-	return believed([]Finding{{Check: c, Result: Result{Status: Unknown, Found: "nothing was asked yet"}}})
+	return believed([]Finding{{Check: c, Result: Result{Status: Unknown, Severity: Mandatory, Found: "nothing was asked yet"}}})
 }
 
 // Report is the latest. It is not changed later.

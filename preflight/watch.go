@@ -243,6 +243,7 @@ func (g *Gate) compose(now time.Time) *judgement {
 	j := weigh(&g.plan, g.base, now)
 	s := g.sights
 	s.mu.Lock()
+	j.report.Senders = make([]Verdict, 0, len(s.listed))
 	for i, n := range s.listed {
 		if n.under != g.looks || n.verdict.Name == "" {
 			n = n.judged(j, g.looks)

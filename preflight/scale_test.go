@@ -1,0 +1,325 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"smtprelay/preflight/dns"
+)
+
+// calm answers every question a sender domain in order gives rise to, without a
+// network: what is measured is ours.
+type calm struct {
+	delay time.Duration
+	spoil func(name string, t dns.Type) bool // answered with a denial
+
+	mu    sync.Mutex
+	asked int
+	by    map[int64]int // by second
+}
+
+func (c *calm) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	c.mu.Lock()
+	c.asked++
+	if c.by == nil {
+		c.by = map[int64]int{}
+	}
+	c.by[time.Now().Unix()]++
+	c.mu.Unlock()
+	if c.delay > 0 && !pause(ctx, c.delay) {
+		return &dns.Answer{Question: name, Name: name, Type: t, Detail: "timeout"}, &dns.Error{Name: name, Type: t}
+	}
+	a := &dns.Answer{Question: name, Name: name, Type: t, Rcode: "NOERROR", Outcome: dns.NoData, Server: "test", TTL: 15 * time.Minute, NegTTL: 15 * time.Minute}
+	give := func(r dns.RR) {
+		r.Type, r.Name, a.Outcome, a.NegTTL = t, name, dns.Present, 0
+		a.Records = append(a.Records, r)
+	}
+	switch {
+	case c.spoil != nil && c.spoil(name, t):
+		a.Outcome, a.Rcode = dns.NoName, "NXDOMAIN"
+	case t == dns.TypeNS || t == dns.TypeSOA:
+		give(dns.RR{Host: "ns.example.net"})
+	case t == dns.TypePTR:
+		give(dns.RR{Host: "mail.example.net"})
+	case t == dns.TypeMX:
+		give(dns.RR{Pref: 10, Host: "mx.example.net"})
+	case t == dns.TypeA && name == "mail.example.net":
+		give(dns.RR{Addr: netip.MustParseAddr("192.0.2.25")})
+	case t == dns.TypeA:
+		give(dns.RR{Addr: netip.MustParseAddr("192.0.2.10")})
+	case t == dns.TypeTXT && strings.Contains(name, "_domainkey."):
+		give(dns.RR{Text: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="})
+	case t == dns.TypeTXT && strings.HasPrefix(name, "_dmarc."):
+		give(dns.RR{Text: "v=DMARC1; p=none; rua=mailto:d@" + strings.TrimPrefix(name, "_dmarc.")})
+	case t == dns.TypeTXT:
+		give(dns.RR{Text: "v=spf1 ip4:192.0.2.25 -all"})
+	}
+	return a, nil
+}
+
+func (c *calm) questions() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
+}
+
+// worst second after so many.
+func (c *calm) worst(after int64) (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for second, k := range c.by {
+		if second > after {
+			n = max(n, k)
+		}
+	}
+	return n
+}
+
+func manySenders(n int) Plan {
+	p := Plan{
+		Sources: []Source{{Name: "wan4", Bind: "192.0.2.25", EHLO: "mail.example.net"}},
+		Special: Special{Prefixes: []SpecialPrefix{}, Names: []string{}},
+		Policy:  Policy{}.Defaults(false),
+	}
+	for i := range n {
+		p.Senders = append(p.Senders, Sender{Domain: fmt.Sprintf("shop%05d.example", i), Keys: []Key{{
+			Selector: "k1", Record: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+		}}})
+	}
+	return p
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// BenchmarkWatch10000 lets the watcher run for an hour of fake time over 10,000
+// sender domains, of which every fifth lacks a DMARC record, and reports what it
+// asked and what it keeps.
+func BenchmarkWatch10000(b *testing.B) {
+	for b.Loop() {
+		synctest.Test(&testing.T{}, func(*testing.T) {
+			before := heap()
+			c := &calm{delay: 10 * time.Millisecond, spoil: func(name string, _ dns.Type) bool {
+				return strings.HasPrefix(name, "_dmarc.") && strings.HasSuffix(name, "0.example")
+			}}
+			m := FileMemory(filepath.Join(b.TempDir(), "preflight.json"))
+			g := NewGate(manySenders(10_000), Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, m, nil)
+			ctx, cancel := context.WithCancel(context.Background())
+			g.Start(ctx)
+			done := make(chan error, 1)
+			began, at := time.Now(), c.questions()
+			go func() { done <- g.Watch(ctx) }()
+			const hours = 1
+			time.Sleep(hours * time.Hour)
+			synctest.Wait()
+			b.ReportMetric(float64(c.questions()-at)/time.Since(began).Seconds(), "questions/s")
+			b.ReportMetric(float64(c.worst(began.Unix()+60)), "worst-second")
+			b.ReportMetric(float64(int64(heap())-int64(before)), "heap-bytes")
+			unknown := 0
+			for _, v := range g.Report().Senders {
+				if v.Status == Unknown {
+					unknown++
+				}
+			}
+			b.ReportMetric(float64(unknown), "unknown")
+			cancel()
+			<-done
+		})
+	}
+}
+
+// manyWorld is a gate over so many senders in fake time, and what it asked.
+func manyWorld(t *testing.T, n int, m Memory, test func(t *testing.T, g *Gate, c *calm)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := &calm{delay: 10 * time.Millisecond}
+		g := NewGate(manySenders(n), Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, m, nil)
+		g.Start(t.Context())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- g.Watch(ctx) }()
+		test(t, g, c)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (g *Gate) count(s Status) (n int) {
+	for _, v := range g.Report().Senders {
+		if v.Status == s {
+			n++
+		}
+	}
+	return n
+}
+
+// free waits until mail does not have to wait any more: a failure is looked at
+// every few minutes, and what receivers may hold of it takes a quarter of an hour.
+func free(t *testing.T, g *Gate, awaited string) {
+	t.Helper()
+	late := time.After(30 * time.Minute)
+	for {
+		changed := g.Changed()
+		if !g.Waits(awaited) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late:
+			t.Fatalf("%s still waits", awaited)
+		}
+	}
+}
+
+func mailOf(n int) Mail {
+	d := fmt.Sprintf("shop%05d.example", n)
+	return Mail{Author: d, Envelope: d}
+}
+
+// With very many domains the start waits for a few, the watcher for its budget,
+// and nobody for a domain whose mail is there.
+func TestManySenders(t *testing.T) {
+	const n = 400
+	manyWorld(t, n, nil, func(t *testing.T, g *Gate, c *calm) {
+		began := time.Now()
+		if known := g.count(Pass); known != startAtOnce {
+			t.Errorf("%d known after the start", known)
+		}
+		if r := g.Route(t.Context(), mailOf(n-1), "example.com", nil); r.Source == nil || time.Since(began) > time.Second {
+			t.Errorf("%+v after %s: mail of one that nobody looked at yet", r, time.Since(began))
+		}
+		time.Sleep(5 * time.Minute)
+		if known := g.count(Pass); known != n {
+			t.Errorf("%d known five minutes later", known)
+		}
+		if w := c.worst(began.Unix() + 60); w > perSecond {
+			t.Errorf("%d questions in one second", w)
+		}
+		for _, v := range g.Report().Senders {
+			if len(v.Findings) > 3 {
+				t.Fatalf("%d findings of %s in a report of %d domains", len(v.Findings), v.Name, n)
+			}
+		}
+		asked := c.questions()
+		g.Route(t.Context(), mailOf(7), "example.com", nil)
+		if c.questions() != asked {
+			t.Error("asked for a domain that is known")
+		}
+	})
+}
+
+// Mail that waits comes first, and is set free when its record is there.
+func TestWaitingMailComesFirst(t *testing.T) {
+	const n = 200
+	manyWorld(t, n, nil, func(t *testing.T, g *Gate, c *calm) {
+		time.Sleep(20 * time.Minute)
+		var wrong atomic.Bool
+		wrong.Store(true)
+		c.mu.Lock()
+		c.spoil = func(name string, q dns.Type) bool {
+			return wrong.Load() && q == dns.TypeTXT && strings.HasPrefix(name, "shop0") && strings.HasSuffix(name, "7.example")
+		}
+		c.mu.Unlock()
+		time.Sleep(2 * time.Hour) // twenty domains fail by now
+		if bad := g.count(Fail); bad != n/10 {
+			t.Fatalf("%d fail", bad)
+		}
+		r := g.Route(t.Context(), mailOf(107), "example.com", nil)
+		if r.Awaits == "" || !g.Waits(r.Awaits) {
+			t.Fatalf("%+v", r)
+		}
+		s, _ := g.sights.get(g.sender(mailOf(107)).key())
+		time.Sleep(time.Until(s.next) - time.Second) // and others are overdue
+		if who := g.sights.due(s.next, 1); len(who) != 1 || who[0].Domain != mailOf(107).Author {
+			t.Errorf("first is %v", who)
+		}
+		wrong.Store(false)
+		free(t, g, r.Awaits)
+	})
+}
+
+// A sender that no configuration names is followed while its mail waits, and not
+// any longer.
+func TestWaitingStrangersAreFollowed(t *testing.T) {
+	manyWorld(t, 1, nil, func(t *testing.T, g *Gate, c *calm) {
+		var wrong atomic.Bool
+		wrong.Store(true)
+		asked := 0
+		c.mu.Lock()
+		c.spoil = func(name string, q dns.Type) bool {
+			if name == "stranger.example" && q == dns.TypeTXT {
+				asked++
+				return wrong.Load()
+			}
+			return false
+		}
+		c.mu.Unlock()
+		m := Mail{Author: "stranger.example", Envelope: "stranger.example"}
+		r := g.Route(t.Context(), m, "example.com", nil)
+		if r.Awaits == "" {
+			t.Fatalf("%+v", r)
+		}
+		wrong.Store(false)
+		free(t, g, r.Awaits)
+		time.Sleep(2 * time.Hour)
+		c.mu.Lock()
+		n := asked
+		c.mu.Unlock()
+		time.Sleep(24 * time.Hour)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if asked != n {
+			t.Errorf("%d more questions for a stranger whose mail is gone", asked-n)
+		}
+	})
+}
+
+// A restart knows what was known, of those too that it did not come to yet.
+func TestManySendersAfterARestart(t *testing.T) {
+	const n = 300
+	m := FileMemory(filepath.Join(t.TempDir(), "preflight.json"))
+	for round, spoilt := range []string{"", "DMARC", ""} {
+		synctest.Test(t, func(t *testing.T) {
+			c := &calm{}
+			if spoilt == "" && round == 0 {
+				c.spoil = func(name string, q dns.Type) bool { return name == "shop00250.example" && q == dns.TypeTXT }
+			}
+			g := NewGate(manySenders(n), Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, m, nil)
+			g.Start(t.Context())
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- g.Watch(ctx) }()
+			if round == 0 {
+				time.Sleep(10 * time.Minute)
+			}
+			if good, bad := g.count(Pass), g.count(Fail); good != n-1 || bad != 1 {
+				t.Errorf("start %d: %d pass, %d fail", round, good, bad)
+			}
+			if round > 0 && !g.Report().Senders[n-1].Stale {
+				t.Error("who was not looked at yet is not stale")
+			}
+			cancel()
+			<-done
+		})
+	}
+	if st, err := os.Stat(string(m.(fileMemory))); err != nil || st.Size() > n*1500 {
+		t.Errorf("the history takes %d octets, %v", st.Size(), err)
+	}
+}
