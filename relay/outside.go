@@ -2,9 +2,14 @@ package relay
 
 import (
 	"io"
+	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"smtprelay/preflight"
 	"smtprelay/preflight/dns"
@@ -46,10 +51,18 @@ func StatusLine(r *preflight.Report) string {
 	return line
 }
 
+// metrics in the text form that Prometheus scrapes.
+func (r *Relay) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(r.gate.Metrics())
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
+}
+
 // desk is the administration socket over what there is to administer.
 func (r *Relay) desk() *admin.Server {
 	o, since := r.o.Admin, time.Now()
 	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
+	o.Metrics = r.metrics()
 	return admin.New(o, r.store, func() admin.Status {
 		rep := r.gate.Report()
 		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}

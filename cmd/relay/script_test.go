@@ -58,6 +58,7 @@ func TestScript(t *testing.T) {
 			"exit-code":   cmdExitCode,
 			"dkim-verify": cmdDKIMVerify,
 			"certificate": cmdCertificate,
+			"metrics":     cmdMetrics,
 		},
 	})
 }

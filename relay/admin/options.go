@@ -3,6 +3,7 @@ package admin
 import (
 	"io"
 	"log/slog"
+	"net/http"
 )
 
 // Options of the administration socket.
@@ -10,5 +11,6 @@ type Options struct {
 	Socket string // path; mode 0660; its directory must exist. "": there is none
 	// Preflight writes the report of the moment as JSON; nil: it is not served.
 	Preflight func(w io.Writer) error
+	Metrics   http.Handler // nil: there are none
 	Log       *slog.Logger
 }
