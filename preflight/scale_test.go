@@ -66,7 +66,7 @@ func (c *calm) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer,
 		give(dns.RR{Host: "mail.example.net"})
 	case t == dns.TypeMX:
 		give(dns.RR{Pref: 10, Host: "mx.example.net"})
-	case t == dns.TypeA && name == "mail.example.net":
+	case t == dns.TypeA && strings.HasPrefix(name, "mail"):
 		give(dns.RR{Addr: netip.MustParseAddr("192.0.2.25")})
 	case t == dns.TypeA:
 		give(dns.RR{Addr: netip.MustParseAddr("192.0.2.10")})
