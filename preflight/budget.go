@@ -13,6 +13,9 @@ import (
 // many of them that this is not enough, each is looked at less often.
 const perSecond = 50
 
+// debt is how far what cannot wait may hold up what can.
+const debt = 2 * time.Second
+
 // budget hands out the moments at which a question may be asked. What cannot
 // wait is asked at once and leaves less for what can.
 type budget struct {
@@ -20,23 +23,25 @@ type budget struct {
 	next time.Time // the first moment that is free
 }
 
-// take books the next question and says how long it has to wait.
-func (b *budget) take(now time.Time) time.Duration {
+// take books the next question and says how long it has to wait, if it can.
+func (b *budget) take(now time.Time, waits bool) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.next.Before(now) {
 		b.next = now
 	}
 	at := b.next
-	b.next = at.Add(time.Second / perSecond)
+	if waits || at.Sub(now) < debt {
+		b.next = at.Add(time.Second / perSecond)
+	}
 	return at.Sub(now)
 }
 
-// free is when there is nothing left to wait for.
+// free is when it is worth beginning with what can wait.
 func (b *budget) free() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.next
+	return b.next.Add(-debt)
 }
 
 // metered counts against the budget what goes out to DNS, and where it may wait
@@ -60,7 +65,7 @@ func (m metered) Ask(ctx context.Context, server netip.AddrPort, name string, t 
 }
 
 func (m metered) pace(ctx context.Context) {
-	if d := m.b.take(time.Now()); m.waits {
+	if d := m.b.take(time.Now(), m.waits); m.waits {
 		pause(ctx, d)
 	}
 }

@@ -97,12 +97,13 @@ func (s *sights) look(ctx context.Context, who Sender) *sight {
 		return old.informed()
 	}
 	done := s.group.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runTime)
+		ctx := context.WithoutCancel(ctx)
+		queue, cancel := context.WithTimeout(ctx, runTime)
 		defer cancel()
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
-		case <-ctx.Done():
+		case <-queue.Done():
 			return nil, nil
 		}
 		s.gate.look(ctx, errand{who: []Sender{who}, out: s.gate.out})
