@@ -108,12 +108,12 @@ func order(a, b bool) int {
 }
 
 // inOrder sorts by the order of Checks, which is that of reports.
-func inOrder(hs []held) {
+func inOrder(fs []Finding) {
 	place := map[*Check]int{}
 	for i, c := range Checks {
 		place[c] = i
 	}
-	slices.SortStableFunc(hs, func(a, b held) int {
+	slices.SortStableFunc(fs, func(a, b Finding) int {
 		return cmp.Or(place[a.Check]-place[b.Check], strings.Compare(a.Source, b.Source))
 	})
 }

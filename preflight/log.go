@@ -124,7 +124,7 @@ func level(h held) slog.Level {
 func (j *journal) finding(r *Report, h held, at slog.Level) {
 	result := h.Result
 	if h.Stale {
-		result = h.seen
+		result = *h.seen
 		result.Severity = h.Severity
 	}
 	as := []slog.Attr{slog.String("run", r.Run)}

@@ -41,14 +41,14 @@ type held struct {
 	Finding
 	Stale  bool
 	Settle time.Time
-	seen   Result // what the look itself said
+	seen   *Result // what the look itself said
 }
 
 // believed takes every finding as it stands.
 func believed(fs []Finding) []held {
 	hs := make([]held, len(fs))
 	for i, f := range fs {
-		hs[i] = held{Finding: f, seen: f.Result}
+		hs[i] = held{Finding: f, seen: &fs[i].Result}
 	}
 	return hs
 }
@@ -65,7 +65,7 @@ func (h History) recall() (hs []held) {
 		part := strings.Split(k, "|")
 		if c := byID(part[0]); c != nil && len(part) == 4 {
 			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor, Since: e.Since, Good: e.Good}
-			hs = append(hs, held{Finding: f, Settle: e.Settle, seen: e.Result})
+			hs = append(hs, held{Finding: f, Settle: e.Settle, seen: &e.Result})
 		}
 	}
 	return hs
@@ -100,7 +100,7 @@ func observeUnder(base []held, h History, p *Plan, fs []Finding, now time.Time, 
 		x := f
 		x.Result, x.WaitsFor, x.Since, x.Good = e.Result, e.WaitsFor, e.Since, e.Good
 		x.Evidence = f.Evidence
-		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Settle: e.Settle, seen: f.Result}
+		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Settle: e.Settle, seen: &f.Result}
 		next.Entries[f.key()] = e
 		o.causes[f.key()] = hd
 		hs = append(hs, hd)

@@ -4,7 +4,6 @@ import (
 	lru "container/list"
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -52,9 +51,16 @@ type sight struct {
 	under   int // the look at host and sources that the verdict is of
 
 	// What is not simply good; that no resolver answered counts as the sender's.
-	senders map[string][]held
-	pairs   map[pair][]held
-	all     []held // nil when there are too many to be told
+	// There may be very many: a report shares the findings.
+	open  []Finding
+	marks []mark    // of each
+	told  []Finding // in reports: all, or else open
+}
+
+// mark is what a held finding has besides.
+type mark struct {
+	stale  bool
+	settle time.Time
 }
 
 func newSights(g *Gate) *sights {
@@ -75,7 +81,9 @@ func (s Sender) key() string { return s.Domain + " " + s.envelope() }
 
 // blank is a sender of whom nothing is known.
 func blank(who Sender) *sight {
-	return &sight{key: who.key(), who: who, senders: map[string][]held{who.Name(): unseen()}}
+	n := &sight{key: who.key(), who: who}
+	n.open, n.marks = split(unseen())
+	return n
 }
 
 // known tells whether there is anything to go by.
@@ -140,32 +148,40 @@ func (s *sights) observe(old *sight, base []held, fs []Finding, now time.Time, s
 // keep what has to be remembered of a look.
 func (n *sight) keep(h History, hs []held, now time.Time, whole bool) {
 	n.history = h.fold(now)
-	n.senders, n.pairs = map[string][]held{}, map[pair][]held{}
+	var open []held
+	stale := map[string]bool{} // by source; "" is the sender's own
 	for _, f := range hs {
-		stale := f.Status == Pass && f.Stale && !f.Settle.After(now)
-		of, at := n.senders[f.Sender], pair{f.Source, f.Sender}
+		of := ""
 		if f.Check.Scope == ScopePair {
-			of = n.pairs[at]
+			of = f.Source
 		}
-		switch {
-		case f.Severity == Informational || f.Status == Skip:
+		switch good := f.Status == Pass && !f.Settle.After(now); {
+		case f.Severity == Informational || f.Status == Skip || good && !f.Stale:
 			continue
-		case f.Status == Pass && !f.Settle.After(now) && !stale:
-			continue
-		case stale && (f.Severity != Mandatory || slices.ContainsFunc(of, func(o held) bool { return o.Stale })):
+		case good && (f.Severity != Mandatory || stale[of]):
 			continue // one says it for all
+		case good:
+			stale[of] = true
 		}
 		f.Evidence = nil
-		f.seen = f.Result
-		if of = append(of, f); f.Check.Scope == ScopePair {
-			n.pairs[at] = of
-		} else {
-			n.senders[f.Sender] = of
-		}
+		open = append(open, f)
 	}
-	if whole {
-		n.all = hs
+	n.open, n.marks = split(open)
+	if n.told = n.open; whole {
+		n.told, _ = split(hs)
 	}
+}
+
+// split into exact lists: what is kept is kept for long.
+func split(hs []held) (fs []Finding, ms []mark) {
+	if len(hs) == 0 {
+		return nil, nil
+	}
+	fs, ms = make([]Finding, len(hs)), make([]mark, len(hs))
+	for i, h := range hs {
+		fs[i], ms[i] = h.Finding, mark{h.Stale, h.Settle}
+	}
+	return fs, ms
 }
 
 // silenced is what stands when no resolver answered: nothing was learnt.
@@ -175,7 +191,7 @@ func (s *sights) silenced(old *sight, unreachable Finding, now time.Time) *sight
 	n.silent++
 	n.next = now.Add(step(silentSteps, n.silent))
 	if !n.known() {
-		n.senders = map[string][]held{n.who.Name(): believed([]Finding{unreachable})}
+		n.open, n.marks = split(believed([]Finding{unreachable}))
 	}
 	return &n
 }
@@ -197,10 +213,33 @@ func (s *sights) recall(old *sight, h History, now time.Time) (n *sight, hs []he
 	return &c, hs
 }
 
+// held are the findings that are not simply good.
+func (n *sight) held() []held {
+	hs := make([]held, len(n.open))
+	for i, f := range n.open {
+		hs[i] = held{Finding: f, Stale: n.marks[i].stale, Settle: n.marks[i].settle, seen: &n.open[i].Result}
+	}
+	return hs
+}
+
 // judge puts what is known of host and sources beside what is known of the sender.
 func (n *sight) judge(base *judgement) *judgement {
 	j := *base
-	j.senders, j.pairs = n.senders, n.pairs
+	j.senders, j.pairs = nil, nil
+	for _, h := range n.held() {
+		if h.Check.Scope == ScopePair {
+			if j.pairs == nil {
+				j.pairs = map[pair][]held{}
+			}
+			of := pair{h.Source, h.Sender}
+			j.pairs[of] = append(j.pairs[of], h)
+			continue
+		}
+		if j.senders == nil {
+			j.senders = map[string][]held{}
+		}
+		j.senders[n.who.Name()] = append(j.senders[n.who.Name()], h)
+	}
 	return &j
 }
 
@@ -208,24 +247,8 @@ func (n *sight) judge(base *judgement) *judgement {
 func (n *sight) judged(base *judgement, looks int) *sight {
 	c := *n
 	c.under, c.verdict = looks, n.judge(base).senderVerdict(n.who.Name())
-	c.verdict.blank = !n.known()
-	for _, h := range n.told() {
-		c.verdict.Findings = append(c.verdict.Findings, h.Finding)
-	}
+	c.verdict.blank, c.verdict.Findings = !n.known(), n.told
 	return &c
-}
-
-// told is what a report tells: all, or else what is not simply good.
-func (n *sight) told() []held {
-	if n.all != nil {
-		return n.all
-	}
-	hs := slices.Clone(n.senders[n.who.Name()])
-	for _, p := range n.pairs {
-		hs = append(hs, p...)
-	}
-	inOrder(hs)
-	return hs
 }
 
 func (s *sights) get(key string) (n *sight, listed bool) {

@@ -92,7 +92,7 @@ func (g *Gate) Watch(ctx context.Context) error {
 		if !sender.IsZero() && !now.Before(sender) {
 			e.who = g.sights.due(now, watchAtOnce)
 		}
-		if !e.base {
+		if !e.base || !g.sights.whole() { // with few domains nothing needs to wait
 			e.out = g.paced
 		}
 		if e.base || len(e.who) > 0 {
@@ -263,19 +263,14 @@ func (g *Gate) compose(now time.Time) *judgement {
 func (s *sights) pairsOf(sources []Verdict) {
 	for i := range sources {
 		v := &sources[i]
-		var hs []held
-		for _, f := range v.Findings {
-			hs = append(hs, held{Finding: f})
-		}
 		for _, n := range s.listed {
-			for _, h := range n.told() {
-				if h.Source == v.Name {
-					hs = append(hs, h)
+			for _, f := range n.told {
+				if f.Source == v.Name {
+					v.Findings = append(v.Findings, f)
 				}
 			}
 		}
-		inOrder(hs)
-		v.Findings = pick(hs, func(Finding) bool { return true })
+		inOrder(v.Findings)
 	}
 }
 
@@ -288,7 +283,7 @@ func (g *Gate) open() (hs []held) {
 	defer g.sights.mu.Unlock()
 	for _, n := range g.sights.listed {
 		if n.known() {
-			hs = append(hs, n.told()...)
+			hs = append(hs, n.held()...)
 		}
 	}
 	return slices.DeleteFunc(hs, func(h held) bool { return !open(h.Finding) })
