@@ -91,6 +91,9 @@ recheck_max = "2m"
 looks = 2
 span = "1m"
 private = true
+dnsbl = ["bl.example.org"]
+discovery = "active"
+probe = ["mx.example.org"]
 [preflight.severity]
 PTR-SINGLE = "informational"
 [[smarthost]]
@@ -165,7 +168,9 @@ func TestFullReachesEveryOption(t *testing.T) {
 		"Options.Sign.Live":       "relay: the gate knows",
 		"Options.Admin.Preflight": "relay: the gate's report",
 		"Options.Admin.Metrics":   "relay: of the gate",
+		"Options.Admin.Look":      "likewise",
 		"Options.Plan.Special":    "zero is the registries",
+		"Options.Plan.Foreign":    "the command line: another server",
 	}
 	for _, at := range zeros("Options", reflect.ValueOf(o)) {
 		if elsewhere[at] == "" {
@@ -289,7 +294,7 @@ func TestDefaultsAgree(t *testing.T) {
 	}
 	l := &loader{file: f}
 	got := f.Preflight.policy(l)
-	got.Severity = nil
+	got.Severity, got.DNSBL = nil, nil // lists stand in the configuration, or there are none
 	if diff := cmp.Diff(preflight.Policy{}.Defaults(false), got); diff != "" {
 		t.Errorf("policy (-preflight +config):\n%s", diff)
 	}
@@ -315,7 +320,8 @@ func TestShowReadsBack(t *testing.T) {
 			t.Errorf("%s (-read +shown and read):\n%s", name, diff)
 		}
 	}
-	f, err := parse("relay.toml", "[[smarthost]]\nurl = \"smtp://me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"smtp:me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"me:hunter2@mx.example\"\n[queue]\nstore = \"postgres://me:hunter2@db/x\"")
+	f, err := parse("relay.toml", "[[smarthost]]\nurl = \"smtp://me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"smtp:me:hunter2@mx.example\"\n[[smarthost]]\nurl = \"me:hunter2@mx.example\"\n[queue]\nstore = \"postgres://me:hunter2@db/x\"\n"+
+		"[preflight]\ndnsbl = [\"hunter2.zen.dq.spamhaus.net\", \"hunter2..zen.dq.spamhaus.net\"]")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
 	"smtprelay/relay"
 )
 
@@ -25,6 +26,9 @@ type Preflight struct {
 	Span         Duration          `toml:"span"`
 	Private      bool              `toml:"private"`
 	Severity     map[string]string `toml:"severity"`
+	DNSBL        []string          `toml:"dnsbl"`     // zones of block lists
+	Discovery    string            `toml:"discovery"` // passive, active, off
+	Probe        []string          `toml:"probe"`     // domains whose mail servers show whether port 25 is open
 }
 
 func defaultPreflight() Preflight {
@@ -32,6 +36,8 @@ func defaultPreflight() Preflight {
 		OnUnknown: "hold", SPF: "require", EHLOMatch: "strict",
 		Grace: minutes(6 * 60), Settle: Settle{-1}, StartupWait: minutes(1),
 		RecheckMin: minutes(15), RecheckMax: minutes(6 * 60), Looks: 3, Span: minutes(10),
+		DNSBL:     []string{"zen.spamhaus.org", "bl.spamcop.net"},
+		Discovery: preflight.DiscoverPassive, Probe: preflight.DefaultProbe(),
 	}
 }
 
@@ -57,6 +63,7 @@ func (p Preflight) policy(l *loader) preflight.Policy {
 	l.choice("preflight.on_sender_fail", p.OnSenderFail, "refuse", "smarthost", "hold", "warn", "reject")
 	l.choice("preflight.spf", p.SPF, "require", "warn", "off")
 	l.choice("preflight.ehlo_match", p.EHLOMatch, "strict", "forward", "org")
+	l.choice("preflight.discovery", p.Discovery, preflight.DiscoverPassive, preflight.DiscoverActive, preflight.DiscoverOff)
 	p.needsSmartHost(l)
 	if p.RecheckMin > p.RecheckMax {
 		l.bad("preflight.recheck_min", "", "%v: longer than recheck_max, %v", p.RecheckMin, p.RecheckMax)
@@ -81,7 +88,24 @@ func (p Preflight) policy(l *loader) preflight.Policy {
 		Span:         l.between("preflight.span", p.Span, 0, minutes(60)),
 		Private:      p.Private,
 		Severity:     l.severities(p.Severity),
+		DNSBL:        l.blockLists("preflight.dnsbl", p.DNSBL),
+		Discovery:    p.Discovery,
+		Probe:        l.probes("preflight.probe", p.Probe),
 	}
+}
+
+// probes are the domains whose mail servers are greeted. Without any, nobody
+// could say whether port 25 is open.
+func (l *loader) probes(key string, names []string) (all []string) {
+	if len(names) == 0 || len(names) > preflight.MaxProbes {
+		l.bad(key, `write for example ["gmail.com", "outlook.com"], or leave it out`, "%d domains: expected 1 to %d", len(names), preflight.MaxProbes)
+	}
+	for i, text := range names {
+		if name, ok := l.domain(index(key, i), text); ok {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func (p Preflight) needsSmartHost(l *loader) {
@@ -126,4 +150,26 @@ func nearestCheck(id string) string {
 		return "relay preflight lists the checks"
 	}
 	return "did you mean " + best + "?"
+}
+
+// maxBlockLists is more than anybody has a use for: each is asked for every source.
+const maxBlockLists = 16
+
+// blockLists are zones. One may hold the key of an account, so none is repeated here.
+func (l *loader) blockLists(key string, names []string) (lists []preflight.BlockList) {
+	if len(names) > maxBlockLists {
+		l.bad(key, "", "%d lists: expected %d at most", len(names), maxBlockLists)
+		return nil
+	}
+	for i, name := range names {
+		zone, err := dns.Canonical(name)
+		if err != nil || !dns.IsHostname(zone) {
+			l.bad(index(key, i), `write it as "zen.spamhaus.org", or "KEY.zen.dq.spamhaus.net" with a key`, "not the zone of a block list")
+			continue
+		}
+		if list := preflight.BlockList(zone); !slices.Contains(lists, list) {
+			lists = append(lists, list)
+		}
+	}
+	return lists
 }

@@ -85,7 +85,12 @@ func (s Submission) fill(l *loader, o *relay.Options) {
 			o.Submit.Trusted = append(o.Submit.Trusted, p)
 		}
 	}
+	o.Plan.Submission.Name = o.Submit.Hostname
+	if o.Submit.TLS != nil {
+		o.Plan.Submission.Certificate = &o.Submit.TLS.Certificates[0]
+	}
 	o.Submit.Users = l.users("submission.users_file", s.UsersFile, s.Certificate != "" || l.file.faulty("submission.certificate"))
+	o.Plan.Submission.Auth = o.Submit.Users != nil
 	o.Submit.Senders = l.senders("submission.senders", s.Senders)
 	if s.Size < 1<<10 || s.Size > 1<<30 {
 		l.bad("submission.size", "", "%v: expected 1KiB to 1GiB", s.Size)

@@ -98,7 +98,7 @@ func data(r dns.RR) string {
 	switch r.Type {
 	case dns.TypeA, dns.TypeAAAA:
 		return r.Addr.String()
-	case dns.TypeTXT:
+	case dns.TypeTXT, dns.TypeSPF:
 		return Quote(r.Text)
 	case dns.TypeMX:
 		return fmt.Sprintf("%d %s.", r.Pref, r.Host)
@@ -124,6 +124,8 @@ func typeName(t dns.Type) string {
 		return "TXT"
 	case dns.TypeAAAA:
 		return "AAAA"
+	case dns.TypeSPF:
+		return "SPF"
 	}
 	return fmt.Sprintf("TYPE%d", t)
 }

@@ -11,7 +11,7 @@ import (
 
 // believe what may be believed of findings, and say what is told of them, and
 // whether one changed of whom no report tells. g.mu is held.
-func (g *Gate) believe(e errand, fs []Finding, now time.Time) (hs []held, news bool) {
+func (g *Gate) believe(e errand, fs []Finding, began, now time.Time) (hs []held, news bool) {
 	own := map[string][]Finding{}
 	for _, f := range fs {
 		own[f.Sender] = append(own[f.Sender], f)
@@ -19,14 +19,17 @@ func (g *Gate) believe(e errand, fs []Finding, now time.Time) (hs []held, news b
 	silence := slices.IndexFunc(fs, func(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown })
 	reached := silence < 0
 	if e.base {
-		g.found = own[""]
-		g.history, g.base = observe(g.history, &g.plan, g.found, now, e.start)
+		g.found, g.learnt = own[""], g.plan.Learn(g.out.Observed, now)
+		g.history, g.base = observe(g.history, g.learnt, g.found, now, e.start)
+		g.evidence.contradicted(g.base, began)
+		g.looked, g.soon = now, time.Time{}
 		g.next = schedule(g.history, g.base, g.plan.Policy, now, rand.Float64())
 		g.looks++
 		hs = append(hs, g.base...)
 	} else if !reached {
 		g.next = earlier(g.next, now) // the whole host has to be looked at
 	}
+	o := onlook{plan: g.learnt, base: g.base, began: began, now: now, start: e.start}
 	for _, who := range e.who {
 		old, _ := g.sights.get(who.key())
 		if old == nil {
@@ -34,7 +37,7 @@ func (g *Gate) believe(e errand, fs []Finding, now time.Time) (hs []held, news b
 		}
 		n, told := old, []held(nil)
 		if reached || e.base && !old.known() {
-			n, told = g.sights.observe(old, g.base, own[who.Name()], now, e.start)
+			n, told = g.sights.observe(old, o, own[who.Name()])
 		} else {
 			n = g.sights.silenced(old, fs[silence], now)
 		}
@@ -43,7 +46,7 @@ func (g *Gate) believe(e errand, fs []Finding, now time.Time) (hs []held, news b
 			continue
 		}
 		was, is := old.judged(g.now, 0).verdict, n.judged(g.now, 0).verdict
-		news = news || was.blank || !alike(was, is)
+		news = news || was.blank || !treated(was, is)
 	}
 	return hs, news
 }
@@ -51,7 +54,7 @@ func (g *Gate) believe(e errand, fs []Finding, now time.Time) (hs []held, news b
 // compose makes a judgement of what is believed. Only those senders are judged
 // anew whom a look was about. g.mu is held, or nobody else knows the gate.
 func (g *Gate) compose(now time.Time) *judgement {
-	j := weigh(&g.plan, g.base, now)
+	j := weigh(g.learnt, g.base, now)
 	s := g.sights
 	s.mu.Lock()
 	j.report.Senders = make([]Verdict, 0, len(s.listed))

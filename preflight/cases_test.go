@@ -39,6 +39,7 @@ func TestCases(t *testing.T) {
 					t.Errorf("the run took %v", took)
 				}
 				c.check(t, bases, fs, rep)
+				readable(t, rep)
 			})
 		}
 	}
@@ -95,7 +96,7 @@ func judged(t testing.TB, w *world) ([]preflight.Finding, *preflight.Report) {
 	t.Helper()
 	_, out := w.start(t)
 	fs, _ := preflight.Run(context.Background(), &w.plan, out)
-	return fs, preflight.Judge(&w.plan, fs, time.Now())
+	return fs, preflight.Judge(w.plan.Learn(out.Observed, time.Now()), fs, time.Now())
 }
 
 func (c *testCase) check(t *testing.T, bases []*testCase, fs []preflight.Finding, rep *preflight.Report) {

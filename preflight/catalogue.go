@@ -14,6 +14,7 @@ var scopes = []struct {
 	{ScopeHost, "The host", "Counts for every source."},
 	{ScopeSource, "Each source", "An address that mail leaves from, and the name it greets with."},
 	{ScopeSender, "Each sender domain", "The domain of MAIL FROM and of the header From."},
+	{ScopeZone, "Each source and each sender domain, for their zones", "Counts where its zone counts: those of the EHLO name and of the address for the source, those of a sender domain for that domain."},
 	{ScopePair, "Each source and sender domain", "A failure takes that source away from that sender only."},
 	{ScopeSmartHost, "Each smart host", "A relay that takes our mail."},
 }

@@ -13,8 +13,9 @@ import (
 
 // Checks is every check there is. The order is that of reports, and each check
 // stands behind those it needs.
-var Checks = slices.Concat(hostChecks, egressChecks, ptrChecks, ehloChecks, spfHeloChecks, ipv6Checks,
-	domainChecks, spfSenderChecks, dkimChecks, dmarcChecks, smartHostChecks)
+var Checks = slices.Concat(hostChecks, resolverChecks, machineChecks, egressChecks, observedChecks, ptrChecks, ehloChecks, zoneChecks, networkChecks,
+	spfHeloChecks, ipv6Checks, dnsblChecks,
+	domainChecks, spfSenderChecks, dkimChecks, dmarcChecks, authChecks, smartHostChecks)
 
 func byID(id string) *Check {
 	for _, c := range Checks {

@@ -33,14 +33,14 @@ func TestChecksAreDeclaredWhole(t *testing.T) {
 		if !slices.Contains([]preflight.Severity{preflight.Mandatory, preflight.Recommended, preflight.Informational}, c.Severity) {
 			t.Errorf("%s: severity %q", c.ID, c.Severity)
 		}
-		if !slices.Contains([]preflight.Scope{preflight.ScopeHost, preflight.ScopeSource, preflight.ScopeSender, preflight.ScopePair, preflight.ScopeSmartHost}, c.Scope) {
+		if !slices.Contains([]preflight.Scope{preflight.ScopeHost, preflight.ScopeSource, preflight.ScopeSender, preflight.ScopePair, preflight.ScopeZone, preflight.ScopeSmartHost}, c.Scope) {
 			t.Errorf("%s: scope %q", c.ID, c.Scope)
 		}
 		for _, need := range c.Needs {
 			n := seen[need]
 			if n == nil {
 				t.Errorf("%s needs %s, which is not before it", c.ID, need)
-			} else if n.Scope != preflight.ScopeHost && n.Scope != c.Scope && c.Scope != preflight.ScopePair {
+			} else if n.Scope != preflight.ScopeHost && n.Scope != c.Scope && (c.Scope != preflight.ScopePair || n.Scope == preflight.ScopeZone) {
 				t.Errorf("%s needs %s, which speaks of somebody else", c.ID, need)
 			}
 		}
@@ -64,13 +64,27 @@ func reaches(needs map[string][]string, from, to string) bool {
 
 // The ids are a promise to whoever wrote them into a configuration or a monitor.
 func TestIDs(t *testing.T) {
-	want := strings.Fields(`DNS-REACHABLE EGRESS-KNOWN EGRESS-PUBLIC EGRESS-BINDABLE
+	want := strings.Fields(`DNS-REACHABLE
+		DNS-TCP DNS-HONEST DNS-OWN-RESOLVER DNS-VALIDATES DNS-HOSTS-OVERRIDE
+		HOST-CLOCK LISTENER-NAME SUBMIT-CERT
+		EGRESS-KNOWN EGRESS-PUBLIC EGRESS-BINDABLE
+		EGRESS-OBSERVED EGRESS-STABLE
 		PTR-EXISTS PTR-NAME-VALID PTR-FORWARD-CONFIRMED PTR-ALL-CONFIRMED PTR-SINGLE PTR-TARGET-NOT-ALIAS
+		PTR-NOT-GENERIC PTR-DELEGATION
 		EHLO-SET EHLO-FQDN EHLO-PUBLIC-NAME EHLO-ADDR EHLO-ADDR-PUBLIC EHLO-NOT-ALIAS EHLO-MATCHES-PTR
+		DNS-VIEW DNS-AUTH-CONSISTENT
+		EHLO-STABLE NET-PORT25 NET-PORT25-HONEST
 		SPF-HELO-PRESENT SPF-HELO-PASS IPV6-SOURCE
-		SENDER-RESOLVES MX-PRESENT MX-NOT-NULL MX-NOT-IP MX-NOT-ALIAS MX-RESOLVES
+		DNSBL-USABLE DNSBL-CLEAN
+		SENDER-RESOLVES
+		SENDER-SOA
+		MX-PRESENT MX-NOT-NULL MX-NOT-IP MX-NOT-ALIAS MX-RESOLVES
 		SPF-SENDER-PRESENT SPF-SENDER-PASS SPF-SINGLE SPF-SYNTAX SPF-TARGETS SPF-LOOKUPS SPF-VOID SPF-NOT-PERMISSIVE SPF-NO-PTR
-		DKIM-CONFIGURED DKIM-PUBLISHED DKIM-MATCHES-KEY DMARC-PRESENT
+		SPF-SIZE SPF-LEFTOVERS
+		DKIM-CONFIGURED DKIM-PUBLISHED DKIM-MATCHES-KEY
+		DKIM-STRENGTH DKIM-FLAGS
+		DMARC-PRESENT
+		DMARC-VALID DMARC-RUA AUTH-ANY AUTH-ALIGNED
 		SMARTHOST-NOT-SELF SMARTHOST-REACHABLE SMARTHOST-TLS SMARTHOST-AUTH`)
 	var got []string
 	for _, c := range preflight.Checks {

@@ -44,7 +44,7 @@ func atClock(t *testing.T, test func(w *clockWorld)) {
 func (w *clockWorld) start() {
 	w.stop()
 	w.log = syncBuffer{}
-	w.gate = NewGate(w.plan, Outside{DNS: w.dns, Bind: func(netip.Addr) error { return nil }}, w.memory, slog.New(slog.NewJSONHandler(&w.log, nil)))
+	w.gate = NewGate(w.plan, w.dns.outside(), w.memory, slog.New(slog.NewJSONHandler(&w.log, nil)))
 	w.gate.Start(w.t.Context())
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
@@ -235,7 +235,7 @@ func TestEverySettingCounts(t *testing.T) {
 		plan, c := manySenders(1), &calm{}
 		plan.Policy = p
 		change(&plan, c)
-		fs, _ := Run(context.Background(), &plan, Outside{DNS: c, Bind: func(netip.Addr) error { return nil }})
+		fs, _ := Run(context.Background(), &plan, c.outside())
 		i := slices.IndexFunc(fs, func(f Finding) bool { return f.Check.ID == id })
 		return string(fs[i].Status) + " " + string(fs[i].Severity)
 	}
@@ -285,6 +285,11 @@ func TestEverySettingCounts(t *testing.T) {
 				plan.Special, plan.Sources[0].Public = Registries(), "10.0.0.25"
 			})
 		}, "fail mandatory", "pass mandatory"},
+		"Discovery": {func(p *Policy) { p.Discovery = DiscoverOff }, learnt, "9.9.9.9", ""},
+		"DNSBL": {func(p *Policy) { p.DNSBL = []BlockList{"list.example"} }, func(p Policy) string {
+			return run(p, "DNSBL-USABLE", func(*Plan, *calm) {})
+		}, "skip informational", "fail informational"},
+		"Probe": {func(p *Policy) { p.Probe = []string{"example.org"} }, met, "gmail.com outlook.com yahoo.com", "example.org"},
 		"Severity": {func(p *Policy) { p.Severity = map[string]Severity{"PTR-SINGLE": Mandatory} }, func(p Policy) string {
 			return run(p, "PTR-SINGLE", func(*Plan, *calm) {})
 		}, "pass recommended", "pass mandatory"},
@@ -311,8 +316,32 @@ func startTime(p Policy) (took string) {
 		plan.Policy = p
 		c.fault("SERVFAIL", func(string, dns.Type) bool { return true })
 		began := time.Now()
-		NewGate(plan, Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, nil, nil).Start(context.Background())
+		NewGate(plan, c.outside(), nil, nil).Start(context.Background())
 		took = time.Since(began).String()
 	})
 	return took
+}
+
+// learnt is the address that two mail servers say a source has.
+func learnt(p Policy) string {
+	plan, o := Plan{Sources: []Source{{Name: "wan4", Bind: "10.0.0.5", EHLO: "mail.example.net"}}, Policy: p}, NewObservations()
+	for _, operator := range []string{"one.example", "two.example"} {
+		o.add(Observation{Source: plan.Sources[0].key(), Method: byProbe, Operator: operator, Addr: netip.MustParseAddr("9.9.9.9"), At: time.Now()})
+	}
+	return plan.Learn(o, time.Now()).Sources[0].Public
+}
+
+// met are the domains whose mail servers a run connects to.
+func met(p Policy) string {
+	plan, c, mail := manySenders(1), &calm{}, talker()
+	plan.Policy = p
+	o := c.outside()
+	o.Probe = mail
+	Run(context.Background(), &plan, o)
+	var all []string
+	for len(mail.n) > 0 {
+		all = append(all, strings.TrimPrefix(<-mail.n, "wan4 "))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
 }

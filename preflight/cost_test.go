@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"context"
-	"net/netip"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -16,7 +15,7 @@ func TestCostOfARun(t *testing.T) {
 		c := &calm{delay: 30 * time.Millisecond, keep: true}
 		p := manySenders(5)
 		began := time.Now()
-		fs, asked := Run(t.Context(), &p, Outside{DNS: c, Bind: func(netip.Addr) error { return nil }})
+		fs, asked := Run(t.Context(), &p, c.outside())
 		if d := time.Since(began); d > 3*time.Second {
 			t.Errorf("took %s", d)
 		}
@@ -29,7 +28,7 @@ func TestCostOfARun(t *testing.T) {
 			t.Errorf("%d questions, %d different ones, %d told of", len(c.seen), len(once), asked)
 		}
 
-		g := NewGate(p, Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, nil, nil)
+		g := NewGate(p, c.outside(), nil, nil)
 		if r := g.Start(t.Context()); r.Questions != asked || r.Took > 3*time.Second {
 			t.Errorf("the gate's summary: %d questions in %s", r.Questions, r.Took)
 		}
@@ -44,7 +43,9 @@ func TestCostOfADeadResolver(t *testing.T) {
 			d := &dying{calm: c, left: answers}
 			p := manySenders(5)
 			began := time.Now()
-			fs, _ := Run(t.Context(), &p, Outside{DNS: d, Asker: d, Bind: func(netip.Addr) error { return nil }})
+			o := c.outside()
+			o.DNS, o.Asker = d, d
+			fs, _ := Run(t.Context(), &p, o)
 			if took := time.Since(began); took > runTime {
 				t.Errorf("after %d answers: took %s", answers, took)
 			}
@@ -63,7 +64,7 @@ func TestALookAtSendersAsksForThemAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &calm{keep: true}
 		p := manySenders(2)
-		g := NewGate(p, Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, nil, nil)
+		g := NewGate(p, c.outside(), nil, nil)
 		g.Start(t.Context())
 		c.mu.Lock()
 		c.seen = nil
@@ -72,7 +73,7 @@ func TestALookAtSendersAsksForThemAlone(t *testing.T) {
 		defer cancel()
 		g.look(ctx, errand{who: p.Senders[:1], out: g.out})
 		for _, q := range c.seen {
-			if q != ". 2" && q != " 2" && !slices.ContainsFunc([]string{"shop00000.example", "mx.example.net"}, func(name string) bool {
+			if q != ". 2" && q != " 2" && !slices.ContainsFunc([]string{"shop00000.example", "_dmarc.example", "mx.example.net"}, func(name string) bool {
 				return len(q) >= len(name) && slices.Contains(suffixes(q), name)
 			}) {
 				t.Errorf("asked for %s", q)

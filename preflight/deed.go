@@ -37,11 +37,11 @@ func (r Remedy) empty() bool {
 }
 
 // take joins a finding whose remedy is this deed: they share a record, or both
-// need none and say the same.
+// need none and say the same, or set the same.
 func (d *deed) take(f Finding) bool {
 	r := f.Remedy
 	shared := slices.ContainsFunc(r.Records, func(rec Record) bool { return slices.Contains(d.lines, rec.String()) })
-	if !shared && (len(r.Records)+len(d.lines) > 0 || r.Title != d.Title || r.Setting != d.Setting || !slices.Equal(r.Steps, d.Steps)) {
+	if !shared && (len(r.Records)+len(d.lines) > 0 || r.Title != d.Title || r.Setting != d.Setting || r.Setting == "" && !slices.Equal(r.Steps, d.Steps)) {
 		return false
 	}
 	d.findings = append(d.findings, f)
@@ -59,7 +59,7 @@ func (d *deed) take(f Finding) bool {
 // worth says what depends on the deed.
 func (t *text) worth(d *deed) string {
 	w := "recommended"
-	if !slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Status == Fail }) {
+	if !slices.ContainsFunc(d.findings, func(f Finding) bool { return f.Status == Fail || len(f.ContradictedBy) > 0 }) {
 		w = "unknown for now"
 	}
 	for _, f := range d.findings {
@@ -108,7 +108,7 @@ func (t *text) instructions(r Remedy) {
 		t.gap()
 	}
 	if r.Setting != "" {
-		t.para(5, "In relay.toml:")
+		t.para(5, t.settingWords())
 		t.gap()
 		for l := range strings.Lines(r.Setting) {
 			t.line("       " + clean(strings.TrimRight(l, "\n"), t.o.ASCII))

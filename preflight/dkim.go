@@ -2,17 +2,13 @@ package preflight
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
 
 	"smtprelay/preflight/dns"
 )
 
-var dkimChecks = []*Check{dkimConfigured, dkimPublished, dkimMatchesKey}
+var dkimChecks = []*Check{dkimConfigured, dkimPublished, dkimMatchesKey, dkimStrength, dkimFlags}
 
 var dkimConfigured = &Check{
 	ID:       "DKIM-CONFIGURED",
@@ -27,16 +23,21 @@ var dkimConfigured = &Check{
 		if n := len(p.Sender.Keys); n > 0 {
 			return pass("%s", list(selectors(p.Sender.Keys)))
 		}
-		return fail(Remedy{
-			Title:   "Make a DKIM key for " + p.Sender.Domain,
-			Who:     "you",
-			Setting: `dkim = ["k1"]`,
-			Steps: []string{
-				"relay dkim new " + p.Sender.Domain,
-				"The key comes first; then the setting goes under the [[domain]] named " + p.Sender.Domain + ".",
-			},
-		}, "one", "no DKIM key for %s", p.Sender.Domain)
+		return fail(p.firstKey(), "one", "no DKIM key for %s", p.Sender.Domain)
 	},
+}
+
+// firstKey has the relay make a key and sign with it.
+func (p *Probe) firstKey() Remedy {
+	return Remedy{
+		Title:   "Make a DKIM key for " + p.Sender.Domain,
+		Who:     "you",
+		Setting: `dkim = ["k1"]`,
+		Steps: []string{
+			"relay dkim new " + p.Sender.Domain,
+			"The key comes first; then the setting goes under the [[domain]] named " + p.Sender.Domain + ".",
+		},
+	}
 }
 
 func selectors(ks []Key) (all []string) {
@@ -48,6 +49,15 @@ func selectors(ks []Key) (all []string) {
 
 // keyRecord asks for the record of a selector, and finds the TXT texts there
 // that are to be a key.
+// wanted is the record that a key wants published. Of a server that is not ours it
+// is the one that stands, if that is one.
+func (k Key) wanted(texts []string) string {
+	if k.Record == "" && len(texts) == 1 {
+		return texts[0]
+	}
+	return k.Record
+}
+
 func (p *Probe) keyRecord(ctx context.Context, k Key) (a *dns.Answer, texts []string) {
 	a = p.ask(ctx, k.Selector+"._domainkey."+p.Sender.Domain, dns.TypeTXT)
 	for _, r := range a.Records {
@@ -58,6 +68,9 @@ func (p *Probe) keyRecord(ctx context.Context, k Key) (a *dns.Answer, texts []st
 
 // publishing has a key's record stand alone at its selector.
 func publishing(a *dns.Answer, texts []string, k Key) []Record {
+	if k.Record == "" { // of a server that is not ours
+		return nil
+	}
 	rs := []Record{record(Add, a.Name, "TXT", Quote(k.Record))}
 	if len(texts) > 0 {
 		rs[0].Do = Replace
@@ -75,10 +88,14 @@ func compact(s string) string {
 }
 
 func (p *Probe) keyRemedy() Remedy {
-	return Remedy{
+	r := Remedy{
 		Title: "Publish the DKIM keys of " + p.Sender.Domain,
 		Who:   "whoever runs the zone of " + p.Sender.Domain,
 	}
+	if p.Plan.Foreign {
+		r.Steps = []string{"The record follows from the key that the server signs with."}
+	}
+	return r
 }
 
 var dkimPublished = &Check{
@@ -164,90 +181,4 @@ var dkimMatchesKey = &Check{
 		}
 		return pass("%s ok", list(selectors(p.Sender.Keys)))
 	},
-}
-
-// dkimKey is what a key record holds (RFC 6376 section 3.6.1).
-type dkimKey struct {
-	Kind string // k=, "rsa" when it is not said
-	Data []byte // p=, nil for a revoked key
-}
-
-// String names the key without printing it whole.
-func (k dkimKey) String() string {
-	sum := sha256.Sum256(k.canonical())
-	return fmt.Sprintf("%s, sha256 %x..", k.Kind, sum[:4])
-}
-
-func (k dkimKey) same(other dkimKey) bool {
-	return k.Kind == other.Kind && k.Data != nil && string(k.canonical()) == string(other.canonical())
-}
-
-// canonical is the key in one form: RSA keys are published as
-// SubjectPublicKeyInfo or as bare PKCS #1, which verifiers take for the same.
-func (k dkimKey) canonical() []byte {
-	if k.Kind != "rsa" {
-		return k.Data
-	}
-	if key, err := x509.ParsePKCS1PublicKey(k.Data); err == nil {
-		if der, err := x509.MarshalPKIXPublicKey(key); err == nil {
-			return der
-		}
-	}
-	return k.Data
-}
-
-var (
-	errTagTwice = errors.New("a tag stands twice")
-	errNoTag    = errors.New("not a list of tag=value")
-)
-
-// tags reads the tag-list of DKIM and DMARC (RFC 6376 section 3.2). The first
-// tag is returned apart, since it has to be the version.
-func tags(s string) (all map[string]string, first string, err error) {
-	all = map[string]string{}
-	for i, part := range strings.Split(s, ";") {
-		if strings.TrimSpace(part) == "" {
-			continue
-		}
-		tag, value, ok := strings.Cut(part, "=")
-		tag = strings.TrimSpace(tag)
-		if !ok || tag == "" {
-			return nil, "", errNoTag
-		}
-		if _, twice := all[tag]; twice {
-			return nil, "", errTagTwice
-		}
-		if i == 0 {
-			first = tag
-		}
-		all[tag] = strings.TrimSpace(value)
-	}
-	return all, first, nil
-}
-
-// parseDKIM reads a key record. The key itself is not looked into.
-func parseDKIM(txt string) (dkimKey, error) {
-	all, first, err := tags(txt)
-	if err != nil {
-		return dkimKey{}, err
-	}
-	if v, ok := all["v"]; ok && (v != "DKIM1" || first != "v") {
-		return dkimKey{}, errors.New("the version is not a leading v=DKIM1")
-	}
-	p, ok := all["p"]
-	if !ok {
-		return dkimKey{}, errors.New("it has no p=")
-	}
-	k := dkimKey{Kind: "rsa"}
-	if kind, ok := all["k"]; ok {
-		k.Kind = strings.ToLower(kind)
-	}
-	p = strings.Join(strings.Fields(p), "")
-	if p == "" {
-		return k, nil
-	}
-	if k.Data, err = base64.StdEncoding.DecodeString(p); err != nil {
-		return dkimKey{}, errors.New("its p= is not base64")
-	}
-	return k, nil
 }

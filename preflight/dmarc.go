@@ -2,19 +2,14 @@ package preflight
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"smtprelay/preflight/dns"
 )
 
-var dmarcChecks = []*Check{dmarcPresent}
-
-const (
-	walkLabels    = 8 // longer names are cut to 7 labels, RFC 9989 section 4.10
-	dmarcQuestion = "_dmarc."
-)
+var dmarcChecks = []*Check{dmarcPresent, dmarcValid, dmarcRUA}
 
 var dmarcPresent = &Check{
 	ID:       "DMARC-PRESENT",
@@ -27,115 +22,166 @@ var dmarcPresent = &Check{
 	Needs:    []string{"DNS-REACHABLE"},
 	Run: func(ctx context.Context, p *Probe) Result {
 		domain := p.Sender.Domain
-		var found *dmarcRecord
-		var several, open *dns.Answer
-	walk:
-		for _, name := range dmarcWalk(domain) {
-			a := p.ask(ctx, dmarcQuestion+name, dns.TypeTXT)
-			records := dmarcRecords(a)
-			switch {
-			case !definite(a) && open == nil:
-				open = a
-			case len(records) > 1 && several == nil:
-				several = a
-			case len(records) != 1:
-			case name == domain:
-				return pass("p=%s", records[0].Policy)
-			case records[0].PSD == "y" && found != nil: // one below it is the organisation
-				break walk
-			default:
-				found = &records[0]
-				if found.PSD == "y" || found.PSD == "n" {
-					break walk
-				}
-			}
-		}
-		if found != nil {
-			return pass("p=%s; that of the organisation", found.inherited())
-		}
-		if open != nil {
+		w := p.walk(ctx, domain)
+		own := p.ask(ctx, dmarcQuestion+domain, dns.TypeTXT)
+		texts := dmarcTexts(own)
+		rec, open := w.applies()
+		switch {
+		case rec != nil && rec.domain == domain:
+			return pass("p=%s", rec.Policy)
+		case len(texts) > 0: // whether they are any good is DMARC-VALID's to say
+			return pass("%s", strings.Join(texts, ", "))
+		case open != nil:
 			return unknown("one", open)
+		case rec != nil:
+			policy, _ := p.policy(ctx, w, rec)
+			return pass("p=%s; that of %s", policy, rec.domain)
 		}
 		r := Remedy{
 			Title: "Publish a DMARC record for " + domain,
 			Who:   "whoever runs the zone of " + domain,
-			Records: []Record{record(Add, dmarcQuestion+domain, "TXT",
+			Records: []Record{record(Add, own.Name, "TXT",
 				Quote(fmt.Sprintf("v=DMARC1; p=none; rua=mailto:postmaster@%s", domain)))},
 			Steps: []string{"p=none asks for reports and changes nothing else. rua is an address of yours that takes them."},
 		}
-		if several != nil && several.Question == dmarcQuestion+domain {
-			r.Title = "Leave " + domain + " one DMARC record"
-			r.Records = []Record{record(Replace, several.Name, "TXT", Quote(dmarcRecords(several)[0].Text))}
-			return fail(r, "one", "%d DMARC records, which count as none", len(dmarcRecords(several)))
-		}
-		a := p.ask(ctx, dmarcQuestion+domain, dns.TypeTXT)
-		r.Records[0].Owner = a.Name
-		r.Steps = append(r.Steps, elsewhere(a)...)
+		r.Steps = append(r.Steps, elsewhere(own)...)
 		return fail(r, "one", "no DMARC record for %s", domain)
 	},
 }
 
-// dmarcWalk lists the names that are asked, from the domain to its top level:
-// eight at most.
-func dmarcWalk(domain string) (names []string) {
-	labels := strings.Split(domain, ".")
-	names = append(names, domain)
-	labels = labels[max(1, len(labels)-walkLabels+1):]
-	for ; len(labels) > 0; labels = labels[1:] {
-		names = append(names, strings.Join(labels, "."))
-	}
-	return names
-}
-
-// dmarcRecord is what of a DMARC record matters here.
-type dmarcRecord struct {
-	Text      string
-	Policy    string // p=; "none" when it is missing (RFC 9989 section 4.7)
-	Subdomain string // sp=
-	PSD       string
-}
-
-// inherited is the policy for domains below the one with the record.
-func (d dmarcRecord) inherited() string {
-	if d.Subdomain != "" {
-		return d.Subdomain
-	}
-	return d.Policy
-}
-
-// dmarcRecords are the DMARC records of an answer; what cannot be read is none.
-func dmarcRecords(a *dns.Answer) (all []dmarcRecord) {
-	for _, r := range a.Records {
-		if d, err := parseDMARC(r.Text); err == nil {
-			all = append(all, d)
+var dmarcValid = &Check{
+	ID:       "DMARC-VALID",
+	Scope:    ScopeSender,
+	Title:    "the DMARC record can be read",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "two records, or one that does not begin with v=DMARC1, count as none; a tag that cannot be read is ignored, and a policy with it",
+	Ref:      "RFC 9989 section 4.7; RFC 9989 section 4.8",
+	Needs:    []string{"DMARC-PRESENT"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		a := p.ask(ctx, dmarcQuestion+p.Sender.Domain, dns.TypeTXT)
+		if len(dmarcTexts(a)) == 0 {
+			rec, open := p.walk(ctx, p.Sender.Domain).applies()
+			if rec == nil {
+				if open == nil { // gone since: DMARC-PRESENT will say so
+					return skip("no DMARC record")
+				}
+				return unknown("one record", open)
+			}
+			a = p.ask(ctx, dmarcQuestion+rec.domain, dns.TypeTXT)
 		}
+		texts := dmarcTexts(a)
+		found := dmarcFaults(texts)
+		if len(found) == 0 {
+			d, _ := parseDMARC(texts[0])
+			return pass("%s", strings.Join(append([]string{d.Text}, d.Notes...), "; "))
+		}
+		return fail(correcting(a, texts), "one record, v=DMARC1 first", "%s", strings.Join(found, "; "))
+	},
+}
+
+// dmarcFaults are what is wrong with the records of one name.
+func dmarcFaults(texts []string) (all []string) {
+	if len(texts) > 1 {
+		return []string{fmt.Sprintf("%d records, which count as none", len(texts))}
+	}
+	d, err := parseDMARC(texts[0])
+	if err != nil {
+		return []string{fmt.Sprintf("%q counts as none: %s", texts[0], strings.TrimPrefix(err.Error(), "DMARC record: "))}
+	}
+	for _, f := range d.Faults {
+		all = append(all, fmt.Sprintf("%q %s", f.Text, f.What))
 	}
 	return all
 }
 
-// parseDMARC reads a record. Unknown tags are ignored; the version has to come
-// first.
-func parseDMARC(txt string) (dmarcRecord, error) {
-	v, _, _ := strings.Cut(txt, ";")
-	if tag, value, ok := strings.Cut(v, "="); !ok || strings.TrimSpace(tag) != "v" || strings.TrimSpace(value) != "DMARC1" {
-		return dmarcRecord{}, errors.New("DMARC record: it does not begin with v=DMARC1")
+// correcting leaves one record, with what is wrong in it put right. Of several the
+// mildest stays: until now none of them was in force.
+func correcting(a *dns.Answer, texts []string) Remedy {
+	mild := func(text string) int {
+		d, _ := parseDMARC(correctDMARC(text))
+		return slices.Index([]string{"none", "quarantine", "reject"}, d.Policy)
 	}
-	all, _, err := tags(txt)
-	if err != nil {
-		return dmarcRecord{}, fmt.Errorf("DMARC record: %w", err)
+	kept := slices.MinFunc(texts, func(a, b string) int { return mild(a) - mild(b) })
+	domain := strings.TrimPrefix(a.Question, dmarcQuestion)
+	r := Remedy{Title: "Correct the DMARC record of " + domain, Who: "whoever runs the zone of " + strings.TrimPrefix(a.Name, dmarcQuestion), Steps: elsewhere(a)}
+	if len(texts) > 1 {
+		r.Title = "Leave " + domain + " one DMARC record"
+		r.Steps = append(r.Steps, "Of the policies the mildest is kept; none of them is in force while there are several.")
 	}
-	d := dmarcRecord{Text: txt, Policy: "none", Subdomain: policy(all["sp"]), PSD: strings.ToLower(all["psd"])}
-	if p := policy(all["p"]); p != "" {
-		d.Policy = p
+	for _, t := range texts {
+		if !strings.HasPrefix(compact(t), "v=dmarc1;") { // Replace leaves what has no version tag
+			r.Records = append(r.Records, record(Remove, a.Name, "TXT", Quote(t)))
+		}
 	}
-	return d, nil
+	do := Replace
+	if len(r.Records) == len(texts) {
+		do = Add
+	}
+	r.Records = append(r.Records, record(do, a.Name, "TXT", Quote(correctDMARC(kept))))
+	return r
 }
 
-// policy is one of the three there are, or "".
-func policy(s string) string {
-	switch s = strings.ToLower(s); s {
-	case "none", "quarantine", "reject":
-		return s
+var dmarcRUA = &Check{
+	ID:       "DMARC-RUA",
+	Scope:    ScopeSender,
+	Title:    "whoever gets the DMARC reports wants them",
+	Severity: Informational,
+	Change:   "x",
+	Why:      "reports go to an address of another organisation only if its domain says that it takes them",
+	Ref:      "RFC 9990 section 4",
+	Needs:    []string{"DMARC-VALID"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		rec, open := p.walk(ctx, p.Sender.Domain).applies()
+		switch {
+		case open != nil:
+			return unknown("authorised", open)
+		case rec == nil || len(rec.Aggregate) == 0:
+			return skip("no reports are asked for")
+		}
+		r := Remedy{Title: "Have the reports for " + rec.domain + " taken"}
+		var found, targets []string
+		for _, uri := range rec.Aggregate[:min(len(rec.Aggregate), maxReportURIs)] {
+			target := mailDomain(uri)
+			if target == "" || slices.Contains(targets, target) {
+				continue
+			}
+			targets = append(targets, target)
+			a, open := p.takesReports(ctx, rec.domain, target)
+			switch {
+			case open != nil:
+				return unknown("authorised", open)
+			case a != nil:
+				found = append(found, fmt.Sprintf("%s does not take the reports for %s (%s)", target, rec.domain, outcome(a)))
+				r.Who = "whoever runs the zone of " + target
+				r.Records = append(r.Records, record(Add, a.Name, "TXT", Quote("v=DMARC1")))
+			}
+		}
+		if len(found) > 0 {
+			return fail(r, "authorised", "%s", list(found))
+		}
+		return pass("%s", list(rec.Aggregate))
+	},
+}
+
+// maxReportURIs of a record are looked at; receivers report to few.
+const maxReportURIs = 8
+
+// takesReports asks whether target takes the reports for a domain. It returns the
+// answer that denies it, or one that leaves it open; neither: it does.
+func (p *Probe) takesReports(ctx context.Context, domain, target string) (no, open *dns.Answer) {
+	same, open := p.aligned(ctx, target, p.walk(ctx, domain), false)
+	if same || open != nil {
+		return nil, open
 	}
-	return ""
+	a := p.ask(ctx, domain+"._report._dmarc."+target, dns.TypeTXT)
+	if !definite(a) {
+		return nil, a
+	}
+	for _, r := range a.Records {
+		if v, _, _ := strings.Cut(r.Text, ";"); strings.TrimSpace(v) == "v=DMARC1" {
+			return nil, nil
+		}
+	}
+	return a, nil
 }

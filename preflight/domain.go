@@ -8,7 +8,7 @@ import (
 	"smtprelay/preflight/dns"
 )
 
-var domainChecks = []*Check{senderResolves, mxPresent, mxNotNull, mxNotIP, mxNotAlias, mxResolves}
+var domainChecks = []*Check{senderResolves, senderSOA, mxPresent, mxNotNull, mxNotIP, mxNotAlias, mxResolves}
 
 // exchangers asks for the MX records of the sender's envelope domain.
 func (p *Probe) exchangers(ctx context.Context) *dns.Answer {

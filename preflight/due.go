@@ -75,6 +75,25 @@ func (s *sights) watched(now time.Time, f func(n *sight, waits bool)) {
 	}
 }
 
+// hurry makes all that are looked at by schedule due.
+func (s *sights) hurry(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	soon := func(n *sight) *sight {
+		c := *n
+		c.next = earlier(n.next, now)
+		return &c
+	}
+	for i, n := range s.listed {
+		s.listed[i] = soon(n)
+	}
+	for key := range s.waits {
+		if e := s.byKey[key]; e != nil {
+			e.Value = soon(e.Value.(*sight))
+		}
+	}
+}
+
 // waiting notes that mail of a sender waits.
 func (s *sights) waiting(who Sender, now time.Time) {
 	s.mu.Lock()

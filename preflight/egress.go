@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 var egressChecks = []*Check{egressKnown, egressPublic, egressBindable}
@@ -20,9 +21,12 @@ var egressKnown = &Check{
 	Why:      "receivers judge the address they see; behind address translation nobody but the operator can say which it is",
 	Ref:      "RFC 8601 section 3",
 	Needs:    []string{"DNS-REACHABLE"},
-	Run: func(_ context.Context, p *Probe) Result {
+	Run: func(ctx context.Context, p *Probe) Result {
 		s := p.Source
-		if a := p.addr(); a.IsValid() {
+		switch a := p.addr(); {
+		case s.learned != nil:
+			return pass("%s leaves from %s, as %s saw; to pin it: public = %q", s.Name, a, both(s.learned), a)
+		case a.IsValid():
 			return pass("%s leaves from %s", s.Name, a)
 		}
 		r := Remedy{
@@ -38,8 +42,33 @@ var egressKnown = &Check{
 		if s.Bind != "" {
 			bound = "bound to " + s.Bind
 		}
-		return fail(r, "one", "no public address for source %s (%s)", s.Name, bound)
+		return p.nameless(ctx, r, bound)
 	},
+}
+
+// nameless is a source that nobody has told us the address of.
+func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
+	res := fail(r, "one", "no public address for source %s (%s)", p.Source.Name, bound)
+	if !p.Plan.discovers() {
+		return res
+	}
+	n := p.inquire(ctx)
+	vs := p.run.seen.views(p.Source.key(), time.Now())
+	switch active := p.Plan.Policy.Discovery == DiscoverActive; {
+	case active && len(vs) == 0:
+		res.Status = Unknown // as likely nobody could be reached as nobody would tell
+	case n.unsure():
+		res.Status = Unknown
+	case !active:
+		res.Remedy.Steps = append(res.Remedy.Steps, `Or set discovery = "active" under [preflight]: services that tell the address are asked.`)
+	}
+	for i, v := range vs {
+		if i == 0 {
+			res.Found += "; one party is not believed:"
+		}
+		res.Found += fmt.Sprintf(" %s saw %s", both(v.operators), v.addr)
+	}
+	return res
 }
 
 var egressPublic = &Check{

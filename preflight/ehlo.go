@@ -35,7 +35,7 @@ var ehloSet = &Check{
 func (p *Probe) naming(ctx context.Context) Remedy {
 	r := Remedy{Title: "Set the EHLO name of " + p.Source.Name, Who: "you, under the [[source]] named " + p.Source.Name}
 	name := ""
-	for _, s := range p.Plan.Senders {
+	for _, s := range p.Plan.naming() {
 		if dns.IsHostname("mail." + s.Domain) {
 			name = "mail." + s.Domain
 			break

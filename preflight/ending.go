@@ -12,12 +12,19 @@ import (
 // and the exit code.
 func (t *text) ending() {
 	t.gap()
-	ss := append(t.fates(), t.again()...)
+	ss := t.fates()
+	if t.alone() {
+		ss = append(ss, "No authoritative server could be reached, so there is no second opinion: what the resolver holds may be old.")
+	}
+	ss = append(ss, t.again()...)
 	lines := wrap(clean(strings.Join(ss, " "), t.o.ASCII), t.o.Width-2)
 	for _, l := range lines[:max(len(lines)-1, 0)] {
 		t.line(" " + l)
 	}
 	exit := fmt.Sprintf("exit %d", cmp.Or(t.o.Exit, t.r.Exit()))
+	if t.o.Watch {
+		exit = ""
+	}
 	if len(lines) == 0 {
 		t.right("", exit)
 		return
@@ -25,10 +32,29 @@ func (t *text) ending() {
 	t.right(" "+lines[len(lines)-1], exit)
 }
 
+// alone tells whether the resolver's word had to do for all that failed, because
+// nobody else could be asked.
+func (t *text) alone() (yes bool) {
+	r := t.r
+	for _, v := range slices.Concat(r.Sources, r.Senders) {
+		for _, f := range v.Findings {
+			for _, e := range f.Evidence {
+				if e.Second != "" && e.Second != notReached {
+					return false
+				}
+				yes = yes || f.Status == Fail && e.Second == notReached
+			}
+		}
+	}
+	return yes
+}
+
 // fates is what happens to mail, one sentence for each that is not sent as usual.
 func (t *text) fates() (ss []string) {
 	r := t.r
 	switch {
+	case r.Plan.Foreign:
+		return []string{t.foreignFate()}
 	case r.Plan.SmartHostOnly:
 		return []string{"Everything goes to " + t.relayName() + "; the checks of direct sending do not apply."}
 	case rank(r.Overall) > rank(Degraded):
@@ -135,6 +161,12 @@ func (t *text) relayName() string {
 
 // again says when the next look is, and what happens after the mending.
 func (t *text) again() []string {
+	if t.o.Watch {
+		return nil
+	}
+	if len(t.r.Supposed) > 0 {
+		return []string{"All this holds only once DNS is as supposed at the top."}
+	}
 	failed := t.r.Overall == Fail
 	if t.r.Next.IsZero() || Action(t.r.Action) == ActRefuse {
 		switch t.r.Overall {

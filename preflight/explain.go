@@ -59,8 +59,8 @@ func rights(c *Check) string {
 
 func (t *text) replies(id string) {
 	first := true
-	for _, r := range replies {
-		if !slices.Contains(r.checks, id) {
+	for _, s := range sayings {
+		if !slices.Contains(s.names, id) {
 			continue
 		}
 		if first {
@@ -69,9 +69,11 @@ func (t *text) replies(id string) {
 			first = false
 		}
 		t.gap()
-		t.para(3, fmt.Sprintf("%s, %s", r.who, r.code))
-		t.para(5, fmt.Sprintf("%q", r.says))
-		t.para(5, "-> "+r.do)
+		t.para(3, s.who()+", "+strings.TrimSpace(s.codes+" "+s.status))
+		for _, words := range s.says[:min(len(s.says), 2)] {
+			t.para(5, fmt.Sprintf("%q", words))
+		}
+		t.para(5, "-> "+s.do)
 	}
 }
 

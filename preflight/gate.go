@@ -22,16 +22,22 @@ type Gate struct {
 	memory Memory
 	log    *slog.Logger
 
-	budget  *budget
-	journal *journal
-	sights  *sights
-	keys    *keys
+	budget   *budget
+	journal  *journal
+	sights   *sights
+	keys     *keys
+	evidence *evidence
+	asked    chan chan<- *Report // who wants a look now
+	wake     chan struct{}       // there is news of our addresses
 
 	mu      sync.RWMutex
+	learnt  *Plan     // with the addresses that were learnt by the last look at the sources
 	base    []held    // host, sources and smart hosts, as believed
 	found   []Finding // of the same, as last seen
 	history History   // of the same
+	looked  time.Time // when they were last looked at
 	next    time.Time // when to look at them again
+	soon    time.Time // look by then, whatever next says; zero: as it says
 	looks   int       // at them
 	now     *judgement
 	changed chan struct{}
@@ -50,13 +56,19 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.RecheckMin, last: map[string]pastTrial{}}
 	}
+	if o.Observed == nil {
+		o.Observed = NewObservations()
+	}
+	o.lists, o.walks = newListings(), newWalks()
 	b := &budget{}
 	g := &Gate{plan: p, out: o.within(b, false), paced: o.within(b, true), memory: m, log: log, budget: b, changed: make(chan struct{})}
-	g.base = unseen()
+	g.asked, g.wake = make(chan chan<- *Report), make(chan struct{}, 1)
+	g.learnt, g.base = &g.plan, unseen()
 	g.journal = newJournal(log)
 	g.journal.rest = g.open
 	g.sights = newSights(g)
 	g.keys = newKeys(&g.plan, log)
+	g.evidence = newEvidence()
 	g.now = g.compose(time.Time{})
 	return g
 }
@@ -145,7 +157,8 @@ func (g *Gate) Waits(awaited string) bool {
 // waiting has those looked at first whose mail waits.
 func (g *Gate) waiting(m Mail) {
 	if m != (Mail{}) {
-		g.sights.waiting(g.sender(m), time.Now())
+		who, _ := g.sender(m)
+		g.sights.waiting(who, time.Now())
 	}
 }
 
@@ -175,8 +188,10 @@ type mailCase struct {
 
 // forNotice picks what counts for the null sender: there is no envelope domain
 // whose SPF could pass (RFC 7208 section 2.4), only the EHLO name, which is the
-// source's, and the signature of the notice's own author.
-func forNotice(id string) bool { return strings.HasPrefix(id, "DKIM-") || id == "AUTH-ALIGNED" }
+// source's, and the signature of the notice's own author. AUTH-* weigh those two.
+func forNotice(id string) bool {
+	return strings.HasPrefix(id, "DKIM-") || strings.HasPrefix(id, "AUTH-")
+}
 
 func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 	j := g.judgement()
@@ -187,7 +202,7 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 	if m.Envelope == "" && m.Author == "" {
 		return c
 	}
-	s := g.sender(m)
+	s, _ := g.sender(m)
 	c.name = s.Name()
 	sight := g.sights.look(ctx, s)
 	if sight == nil {
@@ -199,20 +214,21 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 }
 
 // sender finds the configured sender that a message is of, or makes one of it.
-// A domain that we sign for keeps its keys under another envelope domain.
-func (g *Gate) sender(m Mail) Sender {
-	s := Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: m.Envelope}
+// A domain that we sign for keeps its keys under another envelope domain, and with
+// none.
+func (g *Gate) sender(m Mail) (s Sender, listed bool) {
+	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: cmp.Or(m.Envelope, nullSender)}
 	if s.Envelope == s.Domain {
 		s.Envelope = ""
 	}
 	for _, i := range g.sights.domains[s.Domain] {
 		c := g.plan.Senders[i]
-		if m.Envelope == "" || m.Envelope == cmp.Or(c.Envelope, c.Domain) {
-			return c
+		if m.Envelope == cmp.Or(c.Envelope, c.Domain) {
+			return c, true
 		}
 		s.Keys = c.Keys
 	}
-	return s
+	return s, false
 }
 
 func (c mailCase) sender() standing {

@@ -82,7 +82,8 @@ func newGateWorld(t *testing.T) *gateWorld {
 	t.Cleanup(func() { _ = s.Close() })
 	w := &gateWorld{dns: s}
 	c := s.Client()
-	w.out = Outside{DNS: c, Asker: c, AuthorityPort: s.Addr().Port(), Bind: func(netip.Addr) error { return nil }}
+	w.out = Outside{DNS: c, Asker: c, AuthorityPort: s.Addr().Port(), Bind: func(netip.Addr) error { return nil },
+		Landmarks: Landmarks{Parents: []string{"example.net"}}}
 	w.plan = Plan{
 		Sources: []Source{{Name: "wan4", Bind: "192.0.2.25", EHLO: "mail.example.net"}},
 		Senders: []Sender{{Domain: "example.net", Keys: []Key{{

@@ -27,6 +27,8 @@ type jsonReport struct {
 	SmartHosts []jsonSmartHost `json:"smarthosts"`
 	Resolver   jsonResolver    `json:"resolver"`
 	Next       time.Time       `json:"next,omitzero"`
+	Trace      []jsonTrace     `json:"trace,omitempty"` // where it was asked for
+	Supposed   []string        `json:"supposed,omitempty"`
 }
 
 type jsonVerdict struct {
@@ -87,6 +89,8 @@ type jsonFinding struct {
 	DNS       *jsonDNS     `json:"dns,omitempty"` // the last of the questions it rests on
 	Evidence  []jsonDNS    `json:"evidence"`
 	Since     time.Time    `json:"since,omitzero"`
+
+	ContradictedBy []string `json:"contradicted_by,omitempty"`
 }
 
 type jsonRecord struct {
@@ -105,13 +109,14 @@ type jsonDNS struct {
 	NegTTL int64  `json:"neg_ttl,omitempty"`
 	Server string `json:"server,omitempty"`
 	MS     int64  `json:"ms"`
+	Second string `json:"second_opinion,omitempty"` // what the authoritative servers said
 }
 
 // WriteJSON prints the report as one JSON object.
 func WriteJSON(w io.Writer, r *Report) error {
 	out := jsonReport{
 		Schema: jsonSchema, Run: r.Run, At: r.At.UTC(), Host: r.Host, Took: r.Took.Milliseconds(),
-		Overall: r.Overall, Exit: r.Exit(), Action: r.Action, Next: r.Next,
+		Overall: r.Overall, Exit: r.Exit(), Action: r.Action, Next: r.Next, Supposed: r.Supposed, Trace: jsonTraces(r.Traces),
 		Sources: []jsonSource{}, Senders: []jsonSender{}, SmartHosts: []jsonSmartHost{},
 		Resolver: jsonResolver{Questions: r.Questions, Findings: r.jsonFindings(r.HostFindings)},
 	}
@@ -153,7 +158,7 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 			Why: f.Check.Why, Refs: append([]string{}, refs(f.Check.Ref)...),
 			Remedy: f.Remedy.line(), Who: f.Remedy.Who, Message: f.Remedy.Message, Setting: f.Remedy.Setting,
 			Steps: append([]string{}, f.Remedy.Steps...), Records: []jsonRecord{}, Evidence: []jsonDNS{},
-			Since: f.Since.UTC(),
+			Since: f.Since.UTC(), ContradictedBy: f.ContradictedBy,
 		}
 		j.OwnerZone, j.OwnerNS = f.Remedy.owner()
 		for i := range r.Plan.Sources {
@@ -165,7 +170,7 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 			j.Records = append(j.Records, jsonRecord{rec.Do, rec.Owner + ".", int64(rec.TTL / time.Second), rec.Type, rec.Data, rec.String()})
 		}
 		for _, e := range f.Evidence {
-			j.Evidence = append(j.Evidence, jsonDNS{e.Question, e.Answer, e.Rcode, int64(e.NegTTL / time.Second), e.Server, e.Took.Milliseconds()})
+			j.Evidence = append(j.Evidence, jsonDNS{e.Question, e.Answer, e.Rcode, int64(e.NegTTL / time.Second), e.Server, e.Took.Milliseconds(), e.Second})
 		}
 		if n := len(j.Evidence); n > 0 {
 			j.DNS = &j.Evidence[n-1]

@@ -15,7 +15,11 @@ func Judge(p *Plan, fs []Finding, at time.Time) *Report {
 	for i := range hs {
 		hs[i].Since = at
 	}
-	return judge(p, hs, at).report
+	r := judge(p, hs, at).report
+	if p.Foreign {
+		r.disown()
+	}
+	return r
 }
 
 // judgement keeps, beside the report, what the gate asks for one message.
@@ -56,7 +60,7 @@ func weigh(p *Plan, hs []held, at time.Time) *judgement {
 	for i := range hs {
 		hs[i].Severity = j.policy.severity(hs[i].Finding)
 		h := hs[i]
-		switch h.Check.Scope {
+		switch h.scope() {
 		case ScopeHost:
 			j.host = append(j.host, h)
 			j.report.HostFindings = append(j.report.HostFindings, h.Finding)

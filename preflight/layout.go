@@ -47,14 +47,30 @@ func (t *text) head(s Status, about, note string) {
 }
 
 func (t *text) mark(word, about, note string) {
-	line := fmt.Sprintf(" %-9s %s", word, clean(about, t.o.ASCII))
+	line, rest := fmt.Sprintf(" %-9s %s", word, clean(about, t.o.ASCII)), ""
+	if width(line) > t.o.Width { // its last parts go below
+		line, rest = t.parts(line)
+	}
 	if note != "" && width(line)+width(note)+2 <= t.o.Width {
 		line, note = line+strings.Repeat(" ", t.o.Width-width(line)-width(note))+note, ""
 	}
 	t.line(strings.Replace(line, word, t.paint(word), 1))
+	if rest != "" {
+		t.para(11, rest)
+	}
 	if note != "" {
 		t.right("", note)
 	}
+}
+
+// parts breaks a line that is too long where two spaces or more stand.
+func (t *text) parts(line string) (first, rest string) {
+	for i := min(len(line), t.o.Width) - 1; i > 11; i-- {
+		if strings.HasPrefix(line[i-1:], "  ") {
+			return strings.TrimRight(line[:i], " "), strings.TrimLeft(line[i:], " ")
+		}
+	}
+	return line, ""
 }
 
 // item is a line below a subject, its text wrapped beside the id.

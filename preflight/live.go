@@ -16,10 +16,10 @@ import (
 
 // A key signs only once the world can fetch it: a signature that cannot be
 // verified is worth less than none. So its record is looked for where receivers
-// will find it in the end, at the authoritative servers. As long as nobody has
-// answered, a key signs all the same: the mail waits until DNS is back, and
-// what is not signed when it is taken never will be. Should there turn out to
-// be no record, receivers treat the signature as none (RFC 6376 section 6.1).
+// will find it in the end, at the authoritative servers. While nobody has ever
+// answered and the sender's mail waits for that, a key signs all the same: what is
+// not signed when it is taken never will be. Should there turn out to be no
+// record, receivers treat the signature as none (RFC 6376 section 6.1).
 
 type keys struct {
 	plan *Plan
@@ -52,12 +52,26 @@ func keyName(domain, selector string) string { return selector + "._domainkey." 
 
 // Live tells whether a key may sign: its record has been seen at the
 // authoritative servers of its zone, and nothing definite has been seen against
-// it since; or DNS has been silent from the first.
+// it since; or nobody has said anything of it, and the domain's mail is held
+// until DNS answers.
 func (g *Gate) Live(domain, selector string) bool {
 	g.keys.mu.Lock()
-	defer g.keys.mu.Unlock()
 	s, ok := g.keys.by[keyName(domain, selector)]
-	return ok && (s.live || !s.heard)
+	live, heard := ok && s.live, ok && s.heard
+	g.keys.mu.Unlock()
+	return live || ok && !heard && g.waits(domain)
+}
+
+// waits tells whether mail of the domain is held because nothing is known of it.
+func (g *Gate) waits(domain string) bool {
+	j := g.judgement()
+	if g.plan.SmartHostOnly || j.policy.onSender(Unknown) != ActHold {
+		return false
+	}
+	return slices.ContainsFunc(g.sights.domains[domain], func(i int) bool {
+		n, _ := g.sights.get(g.plan.Senders[i].key())
+		return n.judge(j).sender(domain, nil).Status == Unknown
+	})
 }
 
 // next look at any key; zero when there is none.
@@ -78,8 +92,8 @@ func (k *keys) recall(seen map[string]string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for name, s := range k.by {
-		s.live = seen[name] != "" && seen[name] == tag(s.record, "p")
-		s.heard = s.live
+		published, heard := seen[name]
+		s.live, s.heard = published != "" && published == tag(s.record, "p"), heard
 	}
 }
 
@@ -88,8 +102,11 @@ func (k *keys) published() map[string]string {
 	defer k.mu.Unlock()
 	seen := map[string]string{}
 	for name, s := range k.by {
-		if s.live {
+		switch {
+		case s.live:
 			seen[name] = tag(s.record, "p")
+		case s.heard:
+			seen[name] = "" // it is known not to be there
 		}
 	}
 	return seen
@@ -109,9 +126,31 @@ func (k *keys) look(ctx context.Context, now time.Time, most int, out Outside) (
 	}
 	slices.SortFunc(due, func(a, b string) int { return k.by[a].next.Compare(k.by[b].next) })
 	k.mu.Unlock()
+	return k.these(ctx, due[:min(len(due), most)], now, out)
+}
+
+// first looks at those keys of a sender that nobody has looked at since the
+// program started: its mail is there.
+func (k *keys) first(ctx context.Context, who Sender, out Outside) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	var names []string
+	k.mu.Lock()
+	for _, key := range who.Keys {
+		name := keyName(who.Domain, key.Selector)
+		if s := k.by[name]; s != nil && s.next.IsZero() {
+			names = append(names, name)
+		}
+	}
+	k.mu.Unlock()
+	k.these(ctx, names, time.Now(), out)
+}
+
+// these keys, at the same time.
+func (k *keys) these(ctx context.Context, names []string, now time.Time, out Outside) (news bool) {
 	var all sync.WaitGroup
 	var changed atomic.Bool
-	for _, name := range due[:min(len(due), most)] {
+	for _, name := range names {
 		all.Go(func() {
 			if k.one(ctx, name, now, out) {
 				changed.Store(true)
@@ -195,7 +234,7 @@ func (k *keys) tell(name string, s *keyState, asked string) {
 	case s.live:
 		k.log.Info("DKIM key is published and signs", "domain", domain, "selector", selector, "reason", asked)
 	case !s.heard:
-		k.log.Warn("DKIM key could not be looked for and signs", "domain", domain, "selector", selector, "reason", asked)
+		k.log.Warn("DKIM key could not be looked for and signs what waits", "domain", domain, "selector", selector, "reason", asked)
 	default:
 		k.log.Warn("DKIM key is not seen published and does not sign", "domain", domain, "selector", selector, "reason", asked)
 	}

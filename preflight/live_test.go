@@ -49,12 +49,24 @@ func TestKeysGoLive(t *testing.T) {
 		t.Error("a restart in silence forgot the key")
 	}
 	w.log = syncBuffer{}
-	if g = w.gate(t, nil); !g.Live("example.net", "k1") || !strings.Contains(w.log.String(), "could not be looked for and signs") {
+	if g = w.gate(t, nil); !g.Live("example.net", "k1") || !strings.Contains(w.log.String(), "could not be looked for and signs what waits") {
 		t.Errorf("silence from the first keeps a key from signing:\n%s", w.log.String())
 	}
 	_ = w.dns.Behave("example.net", "")
 	w.dns.Remove(name, "TXT")
 	live("no record after silence", false)
+	g.memory = m
+	g.save(t.Context(), true)
+	_ = w.dns.Behave("example.net", "servfail")
+	if g = w.gate(t, m); g.Live("example.net", "k1") {
+		t.Error("a restart in silence forgot that the key is not published")
+	}
+	_ = w.dns.Behave("example.net", "")
+	_ = w.dns.Behave("_domainkey.example.net", "servfail")
+	if g = w.gate(t, nil); g.Live("example.net", "k1") {
+		t.Error("a key never seen signs mail that does not wait")
+	}
+	_ = w.dns.Behave("_domainkey.example.net", "")
 	if err := w.dns.Add(name + ". 1 IN TXT " + Quote(record)); err != nil {
 		t.Fatal(err)
 	}

@@ -90,6 +90,9 @@ func (j *journal) newFinding(h held) bool {
 	if h.Stale && h.seen.Status == Unknown {
 		status = "stale" // the others wait for one that is
 	}
+	if len(h.ContradictedBy) > 0 {
+		status = "contradicted"
+	}
 	if h.Status == Fail {
 		status += " " + gist(h.Found) // the wording of the rest may vary
 	}
@@ -106,7 +109,7 @@ func hash(s string) uint64 {
 }
 
 func open(f Finding) bool {
-	return f.Severity != Informational && (f.Status == Fail || f.Status == Unknown)
+	return f.Severity != Informational && (f.Status == Fail || f.Status == Unknown || len(f.ContradictedBy) > 0)
 }
 
 func level(h held) slog.Level {
@@ -115,7 +118,7 @@ func level(h held) slog.Level {
 		return slog.LevelDebug
 	case h.Status == Fail && h.Severity == Mandatory:
 		return slog.LevelError
-	case h.Status == Fail || h.Status == Unknown || h.Stale:
+	case h.Status == Fail || h.Status == Unknown || h.Stale || len(h.ContradictedBy) > 0:
 		return slog.LevelWarn
 	}
 	return slog.LevelDebug
@@ -143,6 +146,9 @@ func (j *journal) finding(r *Report, h held, at slog.Level) {
 			as = append(as, slog.String("owner_zone", zone), slog.Any("owner_ns", servers))
 		}
 	}
+	if len(h.ContradictedBy) > 0 {
+		as = append(as, slog.Any("contradicted_by", h.ContradictedBy))
+	}
 	if len(h.Evidence) > 0 {
 		as = append(as, h.Evidence[len(h.Evidence)-1].attr())
 	}
@@ -167,8 +173,12 @@ func (r *Report) subject(f Finding) (as []slog.Attr) {
 }
 
 func (e Evidence) attr() slog.Attr {
-	return slog.Group("dns", slog.String("q", e.Question), slog.String("rcode", e.Rcode), slog.String("answer", e.Answer),
-		slog.Int64("neg_ttl", int64(e.NegTTL/time.Second)), slog.String("server", e.Server), slog.Int64("ms", e.Took.Milliseconds()))
+	as := []any{slog.String("q", e.Question), slog.String("rcode", e.Rcode), slog.String("answer", e.Answer),
+		slog.Int64("neg_ttl", int64(e.NegTTL/time.Second)), slog.String("server", e.Server), slog.Int64("ms", e.Took.Milliseconds())}
+	if e.Second != "" {
+		as = append(as, slog.String("second_opinion", e.Second))
+	}
+	return slog.Group("dns", as...)
 }
 
 // newVerdict notes a verdict, and tells whether it is new and what it was.

@@ -19,9 +19,9 @@ var (
 	staleMetric   = metric("stale", "1 while a source's verdict rests on the last good answers because there are no new ones.", "source")
 )
 
-// numbers of the label values' meanings. A skip and a degraded verdict share
+// statusNumbers are the meanings of the metrics' values. A skip and a degraded verdict share
 // theirs: no metric knows both.
-var numbers = map[Status]float64{Pass: 0, Fail: 1, Unknown: 2, Skip: 3, Degraded: 3}
+var statusNumbers = map[Status]float64{Pass: 0, Fail: 1, Unknown: 2, Skip: 3, Degraded: 3}
 
 func (metrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{statusMetric, verdictMetric, goodMetric, staleMetric} {
@@ -35,10 +35,10 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	for _, f := range r.HostFindings {
-		gauge(statusMetric, numbers[f.Status], "", f.Check.ID)
+		gauge(statusMetric, statusNumbers[f.Status], "", f.Check.ID)
 	}
 	for _, v := range r.Sources {
-		gauge(verdictMetric, numbers[v.Status], v.Name)
+		gauge(verdictMetric, statusNumbers[v.Status], v.Name)
 		stale := 0.0
 		if v.Stale {
 			stale = 1
@@ -46,7 +46,7 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 		gauge(staleMetric, stale, v.Name)
 		for _, f := range v.Findings {
 			if f.Sender == "" {
-				gauge(statusMetric, numbers[f.Status], v.Name, f.Check.ID)
+				gauge(statusMetric, statusNumbers[f.Status], v.Name, f.Check.ID)
 			}
 		}
 		if good, ok := lastGood(r.HostFindings, v.Findings); ok {

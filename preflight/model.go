@@ -16,7 +16,9 @@ import (
 type History struct {
 	Entries map[string]Entry  `json:"entries"`
 	Past    []Past            `json:"past,omitempty"`
-	Live    map[string]string `json:"live,omitempty"` // DKIM records seen published, by name: their p=
+	Live    map[string]string `json:"live,omitempty"` // DKIM records looked for, by name: their p=, empty where it is known not to be there
+
+	Observed Observed `json:"observed,omitzero"`
 }
 
 // Entry is the memory of one finding. Times that lie in the future, after a

@@ -37,6 +37,10 @@ func (p Policy) Defaults(smartHost bool) Policy {
 	p.OnSenderFail = cmp.Or(p.OnSenderFail, p.OnFail)
 	p.SPF = cmp.Or(p.SPF, "require")
 	p.EHLOMatch = cmp.Or(p.EHLOMatch, "strict")
+	p.Discovery = cmp.Or(p.Discovery, DiscoverPassive)
+	if len(p.Probe) == 0 {
+		p.Probe = DefaultProbe()
+	}
 	p.RecheckMin = cmp.Or(p.RecheckMin, 15*time.Minute)
 	p.RecheckMax = max(cmp.Or(p.RecheckMax, 6*time.Hour), p.RecheckMin)
 	p.Grace = min(max(p.Grace, 0), maxGrace)

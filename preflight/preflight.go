@@ -38,6 +38,7 @@ const (
 	ScopeSource    Scope = "source"    // once a source
 	ScopeSender    Scope = "sender"    // once a sender domain
 	ScopePair      Scope = "pair"      // once a source and sender domain
+	ScopeZone      Scope = "zone"      // once a source and once a sender domain, for the zones of each
 	ScopeSmartHost Scope = "smarthost" // once a smart host
 )
 
@@ -51,6 +52,7 @@ type Check struct {
 	Why      string   // what receivers do otherwise
 	Ref      string   // "RFC 7208 section 4.5"
 	Needs    []string // skipped, waiting for the first of them that did not pass; each stands earlier in Checks
+	Final    bool     // its failure is no answer that a cache may hold: no second opinion is asked
 	Run      func(ctx context.Context, p *Probe) Result
 }
 
@@ -105,6 +107,7 @@ type Evidence struct {
 	Server   string
 	NegTTL   time.Duration
 	Took     time.Duration
+	Second   string // what the authoritative servers said to it; "" if they were not asked
 }
 
 // Finding is a check's result for one subject.
@@ -117,6 +120,22 @@ type Finding struct {
 	WaitsFor  string    // id of the check it waits for (Status Skip)
 	Since     time.Time // its status is what it is since then
 	Good      time.Time // last seen to pass
+
+	// What receivers say against a pass, as "Gmail 550 5.7.25 09:12"; empty
+	// unless several do, or one insists.
+	ContradictedBy []string
+}
+
+// scope tells whom the finding speaks of: one of a ScopeZone check speaks of a
+// source or of a sender domain.
+func (f Finding) scope() Scope {
+	switch {
+	case f.Check.Scope != ScopeZone:
+		return f.Check.Scope
+	case f.Sender != "":
+		return ScopeSender
+	}
+	return ScopeSource
 }
 
 // Verdict of one subject.
@@ -138,12 +157,14 @@ type Source struct {
 	Bind   string // local address; "" = any
 	Public string // as the world sees it; "" = Bind
 	EHLO   string
+
+	learned []string // operators who told us Public, which the operator left out
 }
 
 // Sender is a sender domain.
 type Sender struct {
 	Domain   string // of the header From, canonical
-	Envelope string // of MAIL FROM, canonical; "" = Domain
+	Envelope string // of MAIL FROM, canonical; "" = Domain, "<>" = none: receivers judge the EHLO name then
 	Keys     []Key
 }
 
@@ -203,6 +224,9 @@ type Policy struct {
 	Span         time.Duration
 	Private      bool
 	Severity     map[string]Severity
+	DNSBL        []BlockList // asked for our addresses; none: not at all
+	Discovery    string      // DiscoverPassive, DiscoverActive, DiscoverOff
+	Probe        []string    // domains whose mail servers show whether port 25 is open
 }
 
 // SettleAuto is the value of Policy.Settle that follows the negative TTL.
@@ -217,6 +241,18 @@ type Plan struct {
 	Listeners     []netip.AddrPort // ours, for SMARTHOST-NOT-SELF
 	Policy        Policy
 	Special       Special // what counts as special-purpose; zero = the registries
+	Submission    Submission
+	Foreign       bool // the server is not ours: nothing is said of this machine, nor of keys on its disk
+
+	suggest []Sender // by whom names are suggested; nil: Senders
+}
+
+// naming are the senders by whose domain a server may be called.
+func (p *Plan) naming() []Sender {
+	if p.suggest != nil {
+		return p.suggest
+	}
+	return p.Senders
 }
 
 // Trial is how far a smart host let us.
@@ -246,6 +282,20 @@ type Outside struct {
 	Try           Trier                    // nil: SMARTHOST-* that connect are skipped
 	Bind          func(a netip.Addr) error // can a TCP socket be bound to it; nil: tries
 	Addrs         func() []netip.Addr      // of the interfaces; nil: asks the system
+
+	Lines     func(ctx context.Context) []dns.Line // TCP to each resolver; nil: DNS-TCP is skipped
+	Hosts     string                               // the file that overrides DNS for this machine; "" = /etc/hosts
+	Landmarks Landmarks                            // names that a resolver shows itself by
+	lists     *listings                            // what block lists said before; nil: nothing
+	walks     *walks                               // likewise of walks from the root
+	Probe     Prober                               // nil: nobody is asked, NET-* are skipped
+	Observed  *Observations                        // what others saw of us; nil: what this run learns
+	Mirrors   []Mirror                             // for discovery = "active"; nil: the usual ones
+	Temporary func(a netip.Addr) bool              // is it an IPv6 privacy address; nil: asks the system
+	Clock     func() Clock                         // nil: the system's
+
+	// From asks one DNS server from a local address; nil: mirrors in DNS are not asked.
+	From func(bind netip.Addr, server netip.AddrPort) dns.Resolver
 }
 
 // Report is the judgement of one moment.
@@ -263,6 +313,8 @@ type Report struct {
 	SmartHosts   []Verdict
 	Plan         *Plan
 	Next         time.Time // zero for a one-shot run
+	Traces       []Trace   // where they were asked for
+	Supposed     []string  // changes of DNS that were supposed, as they can be typed
 }
 
 // Mail is what the gate is asked about. Domains, canonical.

@@ -19,7 +19,10 @@ type Probe struct {
 	SmartHost *SmartHost
 
 	run     *run
+	dns     dns.Resolver     // the resolver, or what the zones themselves say
 	earlier func() []Finding // of the checks before this one, of the same source
+
+	instead map[string]string // SPF records that are tried: domain -> text
 
 	mu      sync.Mutex
 	answers []*dns.Answer
@@ -27,11 +30,16 @@ type Probe struct {
 
 // Query asks and remembers the answer, so that a Probe is a resolver too.
 func (p *Probe) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
-	a, err := p.run.dns.Query(ctx, name, t)
-	p.mu.Lock()
-	p.answers = append(p.answers, a)
-	p.mu.Unlock()
+	a, err := p.dns.Query(ctx, name, t)
+	p.keep(a)
 	return a, err
+}
+
+// keep an answer as evidence.
+func (p *Probe) keep(a *dns.Answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = append(p.answers, a)
 }
 
 // ask is Query for those who read the outcome.
@@ -43,11 +51,11 @@ func (p *Probe) ask(ctx context.Context, name string, t dns.Type) *dns.Answer {
 // aside asks without leaving evidence: for remedies, whose questions have no
 // bearing on the finding and on how long it may be believed.
 func (p *Probe) aside(ctx context.Context, name string, t dns.Type) *dns.Answer {
-	a, _ := p.run.dns.Query(ctx, name, t)
+	a, _ := p.dns.Query(ctx, name, t)
 	return a
 }
 
-// evidence is what was asked, each question once, with the least TTL of the
+// evidence is what was asked, each question once of each server, with the least TTL of the
 // answers and the longest life of the denials among them.
 func (p *Probe) evidence() (es []Evidence, ttl, neg time.Duration) {
 	p.mu.Lock()
@@ -55,10 +63,10 @@ func (p *Probe) evidence() (es []Evidence, ttl, neg time.Duration) {
 	seen := map[string]bool{}
 	for _, a := range p.answers {
 		e := Evidence{Question: question(a), Answer: outcome(a), Rcode: a.Rcode, Server: a.Server, NegTTL: a.NegTTL, Took: a.RTT}
-		if seen[e.Question] {
+		if seen[e.Question+e.Server] {
 			continue
 		}
-		seen[e.Question] = true
+		seen[e.Question+e.Server] = true
 		es = append(es, e)
 		neg = max(neg, a.NegTTL)
 		if life := max(a.TTL, a.NegTTL); definite(a) && life > 0 && (ttl == 0 || life < ttl) {

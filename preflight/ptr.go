@@ -10,7 +10,8 @@ import (
 	"smtprelay/preflight/dns"
 )
 
-var ptrChecks = []*Check{ptrExists, ptrNameValid, ptrForwardConfirmed, ptrAllConfirmed, ptrSingle, ptrTargetNotAlias}
+var ptrChecks = []*Check{ptrExists, ptrNameValid, ptrForwardConfirmed, ptrAllConfirmed, ptrSingle, ptrTargetNotAlias,
+	ptrNotGeneric, ptrDelegation}
 
 var ptrExists = &Check{
 	ID:       "PTR-EXISTS",
@@ -148,11 +149,7 @@ func (p *Probe) confirming(ctx context.Context, fs []forward) Remedy {
 		}
 	}
 	r := p.renaming(ctx, p.names(ctx), Replace)
-	a := p.aside(ctx, ehlo, family(p.addr()))
-	if definite(a) && !holds(a, p.addr()) {
-		r.Records = append(r.Records, p.pointing(ctx, a).Records...)
-		r.Steps = append(r.Steps, "The address record of "+ehlo+" is for whoever runs the zone of that name.")
-	}
+	p.agreeing(ctx, &r, ehlo)
 	return r
 }
 
@@ -182,7 +179,7 @@ var ptrAllConfirmed = &Check{
 		if len(stale) == 0 {
 			return pass("every name of %s leads back to it", addr)
 		}
-		p.whose(ctx, &r, owner, owner.Name)
+		p.reverse(ctx, &r, owner)
 		return fail(r, "every name confirms", "%s", list(stale))
 	},
 }
@@ -206,7 +203,7 @@ var ptrSingle = &Check{
 			Title:   fmt.Sprintf("Leave %s one name", p.addr()),
 			Records: []Record{record(Replace, a.Name, "PTR", absolute(p.kept(ctx, names)))},
 		}
-		p.whose(ctx, &r, a, a.Name)
+		p.reverse(ctx, &r, a)
 		return fail(r, "1", "%d names: %s", len(names), list(names))
 	},
 }

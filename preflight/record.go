@@ -45,4 +45,14 @@ func (s *Source) v6() bool {
 	return err == nil && a.Is6() && !a.Is4In6()
 }
 
-func (s *Sender) envelope() string { return cmp.Or(s.Envelope, s.Domain) }
+func (s *Sender) envelope() string {
+	if s.null() {
+		return s.Domain
+	}
+	return cmp.Or(s.Envelope, s.Domain)
+}
+
+// nullSender stands for MAIL FROM:<>.
+const nullSender = "<>"
+
+func (s *Sender) null() bool { return s.Envelope == nullSender }

@@ -103,7 +103,7 @@ func same(fs []preflight.Finding, f preflight.Finding) preflight.Finding {
 func (w *world) treated(t *testing.T, rs []preflight.Record) []preflight.Finding {
 	t.Helper()
 	fixed := *w
-	fixed.behave = nil
+	fixed.behave, fixed.views = nil, nil // and what caches held is gone
 	fixed.records = slices.Clone(w.records)
 	fixed.apply(t, rs)
 	_, out := fixed.start(t)

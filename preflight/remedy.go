@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -47,26 +46,6 @@ func record(do Change, owner, rrtype, data string) Record {
 
 func absolute(name string) string { return name + "." }
 
-// whose says of a remedy which zone its records stand in, and who runs that. A
-// denial names it already; else the zone is looked for.
-func (p *Probe) whose(ctx context.Context, r *Remedy, a *dns.Answer, owner string) {
-	z, err := dns.Authority(ctx, p.run.dns, owner)
-	if err != nil {
-		r.Zone = cmp.Or(a.Zone, z.Name, parent(owner))
-		r.Who = "whoever runs " + r.Zone
-		return
-	}
-	r.Zone = z.Name
-	for _, s := range z.Servers {
-		r.Servers = append(r.Servers, s.Host)
-	}
-	reach := list(r.Servers)
-	if z.Mailbox != "" {
-		reach = strings.TrimPrefix(reach+"; "+mailbox(z.Mailbox), "; ")
-	}
-	r.Who = fmt.Sprintf("whoever runs %s (%s)", cmp.Or(z.Name, "the root zone"), reach)
-}
-
 // mailbox reads the RNAME of an SOA as an address (RFC 1035 section 3.3.13).
 func mailbox(rname string) string {
 	for i := range len(rname) {
@@ -110,7 +89,12 @@ func (p *Probe) wanted() string {
 	if p.named() {
 		return p.ehlo()
 	}
-	for _, s := range p.Plan.Senders {
+	return p.mailName()
+}
+
+// mailName is mail under the first sender domain that is a host name then.
+func (p *Probe) mailName() string {
+	for _, s := range p.Plan.naming() {
 		if dns.IsHostname("mail." + s.Domain) {
 			return "mail." + s.Domain
 		}
@@ -121,14 +105,14 @@ func (p *Probe) wanted() string {
 // renaming has the reverse zone name the address as we call ourselves. The
 // answer is that to the PTR question: its last alias owns the record (RFC 2317).
 func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
-	addr, name := p.addr(), p.wanted()
+	return p.nameTo(ctx, a, do, p.wanted())
+}
+
+// nameTo likewise, by any name; "" is none that suggests itself.
+func (p *Probe) nameTo(ctx context.Context, a *dns.Answer, do Change, name string) Remedy {
+	addr := p.addr()
 	r := Remedy{Title: fmt.Sprintf("Give %s its name", addr)}
-	p.whose(ctx, &r, a, a.Name)
-	r.Who += ", as a rule the provider of the address"
-	r.Steps = []string{
-		fmt.Sprintf("nslookup -q=ns %s.", r.Zone),
-		fmt.Sprintf("dig %s ptr +trace", dns.Reverse(addr)),
-	}
+	p.reverse(ctx, &r, a)
 	if name == "" {
 		return r
 	}

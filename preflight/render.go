@@ -20,6 +20,7 @@ type TextOptions struct {
 	Width  int       // columns; 0 is 80
 	Now    time.Time // zero: the moment of the report
 	Exit   int       // the exit code to tell; 0: that of relay preflight
+	Watch  bool      // it is looked on: no exit code is told yet
 }
 
 // WriteText prints the report.
@@ -33,6 +34,7 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 	t := &text{r: r, o: o}
 	t.right(" Preflight", r.At.UTC().Format("Mon 2006-01-02 15:04:05")+" UTC")
 	t.gap()
+	t.supposed()
 	if down, ok := t.dnsDown(); ok {
 		t.silence(down)
 	} else {
@@ -74,7 +76,7 @@ func (t *text) silence(f Finding) {
 }
 
 func (t *text) subjects() {
-	if fs := t.r.HostFindings; slices.ContainsFunc(fs, problem) {
+	if fs := t.r.HostFindings; slices.ContainsFunc(fs, func(f Finding) bool { return problem(f) || len(f.ContradictedBy) > 0 }) {
 		t.head(stand(believed(fs)).Status, "host", "")
 		t.findings(fs, "")
 	}
@@ -129,14 +131,31 @@ func (t *text) source(v Verdict) {
 		t.line(" --        " + about + "   not used: everything goes to the smart host")
 		return
 	case v.Status == Fail && s.v6() && t.othersUsable(v.Name):
-		t.mark("off", about+"   IPv6 stays off: "+strings.Join(v.Because, ", "), "")
+		t.mark("off", about+"   IPv6 stays off: "+few(v.Because), "")
 	case !slices.ContainsFunc(own, notable):
 		t.head(v.Status, fmt.Sprintf("%s  %s", about, s.EHLO), checks(passing(own))+t.note(v))
+		t.learnt(s)
 		return
 	default:
 		t.head(v.Status, about+"   EHLO "+cmp.Or(s.EHLO, "not set"), strings.TrimPrefix(t.note(v), ", "))
 	}
+	t.learnt(s)
 	t.findings(own, v.Name)
+}
+
+// learnt says of an address that nobody configured where it is from, and how to keep it.
+func (t *text) learnt(s Source) {
+	if s.learned != nil {
+		t.item("·", "EGRESS-KNOWN", fmt.Sprintf("seen by %s; to pin it: public = %q", both(s.learned), s.Public), "")
+	}
+}
+
+// few names the first of several ids: they all stand below.
+func few(ids []string) string {
+	if len(ids) > 2 {
+		return fmt.Sprintf("%s and %d more", ids[0], len(ids)-1)
+	}
+	return strings.Join(ids, ", ")
 }
 
 // othersUsable tells whether mail can leave without this source.
@@ -197,12 +216,12 @@ func problem(f Finding) bool {
 }
 
 func notable(f Finding) bool {
-	return problem(f) || f.Status == Fail && f.Check.ID != "IPV6-SOURCE"
+	return problem(f) || f.Status == Fail && f.Check.ID != "IPV6-SOURCE" || len(f.ContradictedBy) > 0
 }
 
 func passing(fs []Finding) (n int) {
 	for _, f := range fs {
-		if f.Status == Pass {
+		if f.Status == Pass && len(f.ContradictedBy) == 0 {
 			n++
 		}
 	}
@@ -249,6 +268,10 @@ func (t *text) finding(f Finding, source string) {
 		mark = "·"
 	}
 	found := f.Found
+	if n := len(f.ContradictedBy); n > 0 {
+		mark = "!"
+		found += ", but receivers say otherwise: " + strings.Join(f.ContradictedBy[max(0, n-3):], ", ")
+	}
 	if f.Source != "" && source == "" && len(t.r.Plan.Sources) > 1 {
 		found = "from " + f.Source + ": " + found
 	}

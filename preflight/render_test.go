@@ -20,6 +20,7 @@ type scene struct {
 	fs   []Finding
 	next time.Duration
 	o    TextOptions
+	as   []string // supposed
 }
 
 func sceneOf(sources []string, domains ...string) *scene {
@@ -68,6 +69,7 @@ func (s *scene) smartHost() {
 
 func (s *scene) report() *Report {
 	r := Judge(s.plan, s.fs, noon)
+	r.Supposed = s.as
 	if s.next > 0 {
 		r.Next = noon.Add(s.next)
 	}
@@ -117,6 +119,20 @@ var scenes = map[string]func() *scene{
 		s.o.Colour = true
 		return s
 	},
+	"supposed": func() *scene {
+		s := noPTRScene()
+		s.next = 0
+		for i := range 6 {
+			s.as = append(s.as, fmt.Sprintf("host%d.example.net. A 192.0.2.25", i))
+		}
+		return s
+	},
+	"another-server": func() *scene {
+		s := noPTRScene()
+		s.plan.SmartHosts, s.plan.Policy, s.plan.Foreign, s.next = nil, Policy{}.Defaults(false), true, 0
+		s.add("EHLO-MATCHES-PTR", ScopeSource, Mandatory, "wan4", "", Fail, "PTR gw.isp.example, EHLO mail.example.net").Remedy = Remedy{Title: "Greet by the address's name", Setting: `ehlo = "gw.isp.example"`}
+		return s
+	},
 	"no-ptr-refuse": func() *scene {
 		s := noPTRScene()
 		s.plan.SmartHosts, s.plan.Policy = nil, Policy{}.Defaults(false)
@@ -147,6 +163,12 @@ var scenes = map[string]func() *scene{
 		s.add("PTR-EXISTS", ScopeSource, Mandatory, "wan6", "", Fail, "2001:db8::25 has no name (NXDOMAIN)").Remedy = Remedy{Title: "Give 2001:db8::25 its name"}
 		s.add("EHLO-ADDR", ScopeSource, Mandatory, "wan6", "", Fail, "no AAAA record").Remedy = Remedy{Title: "Point mail.example.net to 2001:db8::25"}
 		s.add("PTR-EXISTS", ScopeSource, Mandatory, "wan4", "", Fail, "192.0.2.25 has no name (NXDOMAIN)").Remedy = ptrRemedy
+		return s
+	},
+	"contradicted": func() *scene {
+		s := sceneOf([]string{"wan4"}, "example.net")
+		f := s.add("PTR-EXISTS", ScopeSource, Recommended, "wan4", "", Pass, "192.0.2.25 is mail.example.net")
+		f.ContradictedBy, f.Remedy = []string{"Gmail 550 5.7.25 09:12", "dest.example 554 5.7.1 09:13"}, lookFurther
 		return s
 	},
 	"silence": func() *scene {
@@ -251,6 +273,24 @@ func TestLongReports(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), " exit 78\n") {
 		t.Errorf("ends with\n%s", b.String()[b.Len()-80:])
+	}
+}
+
+// Long names cost a line more, and no column.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("very-long-", 5) + "name.example"
+	s := sceneOf([]string{"a-source-with-a-very-long-name-of-its-own"}, long, "d.example")
+	s.plan.Sources[0].EHLO = "mail." + long
+	s.add("SPF-SENDER-PRESENT", ScopeSender, Mandatory, "", long, Fail, "no v=spf1 TXT (NODATA)").Remedy = Remedy{Title: "Publish an SPF record"}
+	var b bytes.Buffer
+	if err := WriteText(&b, s.report(), s.o); err != nil {
+		t.Fatal(err)
+	}
+	shape(t, s, b.String())
+	for _, want := range []string{" FAIL      " + long, "SPF missing   DKIM k1 ok", "a-source-with-a-very-long-name-of-its-own"} {
+		if !strings.Contains(strings.Join(strings.Fields(b.String()), " "), strings.Join(strings.Fields(want), " ")) {
+			t.Errorf("%q is not in\n%s", want, b.String())
+		}
 	}
 }
 
@@ -369,17 +409,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func TestRepliesNameChecks(t *testing.T) {
-	for _, r := range replies {
-		for _, id := range r.checks {
-			if byID(id) == nil {
-				t.Errorf("%s %s names %s, which is no check", r.who, r.code, id)
-			}
-		}
-		if r.says != strings.ToLower(r.says) {
-			t.Errorf("%q is not in lower case", r.says)
-		}
-	}
+func TestWordsOfChecks(t *testing.T) {
 	for id := range remedyForms {
 		if byID(id) == nil {
 			t.Errorf("a remedy for %s, which is no check", id)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +34,9 @@ func runUnder(ctx context.Context, known []Finding, p *Plan, o Outside) ([]Findi
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	r := newRun(p, o)
-	r.settle(known)
+	if r.settle(known); len(known) == 0 {
+		r.learn(ctx) // else p is the plan that was learnt when they were found
+	}
 	var all sync.WaitGroup
 	for _, t := range r.tasks {
 		if !t.known {
@@ -47,7 +50,7 @@ func runUnder(ctx context.Context, known []Finding, p *Plan, o Outside) ([]Findi
 			fs = append(fs, t.finding)
 		}
 	}
-	return fs, r.memo.Questions()
+	return fs, r.memo.Questions() + r.servers.questions()
 }
 
 // settle takes findings as known.
@@ -61,19 +64,28 @@ func (r *run) settle(known []Finding) {
 		if ok && t.check != dnsReachable {
 			t.finding, t.known = f, true
 			close(t.done)
+			if t.check == dnsHonest && f.Status == Pass {
+				r.honest.trust()
+			}
 		}
 	}
 }
 
 // run is what the checks of one run share.
 type run struct {
-	plan   *Plan
-	out    Outside
-	dns    dns.Resolver
-	memo   *dns.Memo
-	tasks  []*task
-	index  map[subject]*task
-	trials []trial // by smart host
+	plan    *Plan
+	out     Outside
+	dns     dns.Resolver // what the resolver says, its inventions taken out
+	memo    *dns.Memo
+	zones   *zones   // what the authoritative servers say
+	servers *servers // single ones
+	honest  *honest
+	tasks   []*task
+	index   map[subject]*task
+	trials  []trial // by smart host
+	lists   *listings
+	walks   *walks
+	seen    *Observations
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -93,12 +105,26 @@ type task struct {
 	finding Finding
 	known   bool // before the run
 	done    chan struct{}
+	second  bool // it, or what it needs, passed by the second opinion: the resolver's picture is old
 }
 
 func newRun(p *Plan, o Outside) *run {
 	r := &run{plan: p, out: o, index: map[subject]*task{}, trials: make([]trial, len(p.SmartHosts))}
-	r.memo = dns.NewMemo(&turnstile{r: o.DNS, slots: make(chan struct{}, atOnce)})
-	r.dns = r.memo
+	slots := make(chan struct{}, atOnce)
+	r.memo = dns.NewMemo(&turnstile{r: o.DNS, slots: slots})
+	r.honest = newHonest(r.memo, p, o.Landmarks)
+	r.dns = r.honest
+	r.servers = &servers{asker: o.Asker, slots: slots, by: map[netip.AddrPort]*server{}}
+	r.zones = newZones(r)
+	if r.lists = o.lists; r.lists == nil {
+		r.lists = newListings()
+	}
+	if r.walks = o.walks; r.walks == nil {
+		r.walks = newWalks()
+	}
+	if r.seen = o.Observed; r.seen == nil {
+		r.seen = NewObservations()
+	}
 	for _, c := range Checks {
 		for _, s := range subjects(c, p) {
 			t := &task{subject: s, done: make(chan struct{}), finding: Finding{Check: c}}
@@ -130,6 +156,13 @@ func subjects(c *Check, p *Plan) (all []subject) {
 		for i := range p.Senders {
 			all = append(all, subject{c, -1, i, -1})
 		}
+	case ScopeZone:
+		for i := range p.Sources {
+			all = append(all, subject{c, i, -1, -1})
+		}
+		for i := range p.Senders {
+			all = append(all, subject{c, -1, i, -1})
+		}
 	case ScopePair:
 		for i := range p.Senders {
 			for k := range p.Sources {
@@ -148,10 +181,10 @@ func subjects(c *Check, p *Plan) (all []subject) {
 // there is none.
 func (r *run) needed(c *Check, s subject) *task {
 	s.check = c
-	if c.Scope != ScopeSource && c.Scope != ScopePair {
+	if c.Scope != ScopeSource && c.Scope != ScopePair && c.Scope != ScopeZone {
 		s.source = -1
 	}
-	if c.Scope != ScopeSender && c.Scope != ScopePair {
+	if c.Scope != ScopeSender && c.Scope != ScopePair && c.Scope != ScopeZone {
 		s.sender = -1
 	}
 	if c.Scope != ScopeSmartHost {
@@ -179,6 +212,9 @@ func (r *run) do(ctx context.Context, t *task) {
 
 // moot says why a check does not apply to the plan at all.
 func (r *run) moot(t *task) string {
+	if why := r.plan.strange(t); why != "" {
+		return why
+	}
 	if !r.plan.SmartHostOnly || t.check.Scope == ScopeSmartHost {
 		return ""
 	}
@@ -205,6 +241,7 @@ func (r *run) await(t *task) (waitsFor, because string) {
 			continue
 		}
 		<-n.done
+		t.second = t.second || n.second
 		switch f := n.finding; {
 		case f.Status == Pass:
 		case f.Status != Skip:
@@ -216,9 +253,30 @@ func (r *run) await(t *task) (waitsFor, because string) {
 	return "", ""
 }
 
-// look runs the check itself. One that panics has learnt nothing.
-func (r *run) look(ctx context.Context, t *task) (res Result) {
-	p := &Probe{Plan: r.plan, run: r}
+// look runs the check, and once more where its failure may be old. What rests on
+// a check that was saved that way looks at the authoritative servers from the first.
+func (r *run) look(ctx context.Context, t *task) Result {
+	limit := checkTime
+	if strings.HasPrefix(t.check.ID, "SPF-") || slices.Contains(authChecks, t.check) {
+		limit = spfTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if t.second && !t.check.Final {
+		res, p := r.examine(ctx, t, r.zones)
+		r.attest(ctx, res.Evidence, p.answers)
+		return res
+	}
+	res, p := r.examine(ctx, t, r.dns)
+	if r.doubtful(t, res, p) {
+		return r.again(ctx, t, res, p)
+	}
+	return res
+}
+
+// examine runs the check itself over one view of DNS. One that panics has learnt nothing.
+func (r *run) examine(ctx context.Context, t *task, view dns.Resolver) (res Result, p *Probe) {
+	p = &Probe{Plan: r.plan, run: r, dns: view}
 	if t.source >= 0 {
 		p.Source = &r.plan.Sources[t.source]
 	}
@@ -229,12 +287,6 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 		p.SmartHost = &r.plan.SmartHosts[t.smartHost]
 	}
 	p.earlier = func() []Finding { return r.earlier(t) }
-	limit := checkTime
-	if strings.HasPrefix(t.check.ID, "SPF-") {
-		limit = spfTime
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
 	defer func() {
 		if e := recover(); e != nil {
 			res = Result{Status: Unknown, Found: fmt.Sprintf("the check itself broke: %v", e)}
@@ -243,7 +295,7 @@ func (r *run) look(ctx context.Context, t *task) (res Result) {
 	res = t.check.Run(ctx, p)
 	res.Remedy = p.possible(res.Remedy)
 	res.Evidence, res.TTL, res.NegTTL = p.evidence()
-	return res
+	return res, p
 }
 
 // earlier waits for the checks before this one that speak of its source alone.
@@ -252,7 +304,7 @@ func (r *run) earlier(t *task) (fs []Finding) {
 		if other == t {
 			break
 		}
-		if other.check.Scope == ScopeSource && other.source == t.source {
+		if other.source == t.source && other.sender < 0 && other.source >= 0 {
 			<-other.done
 			fs = append(fs, other.finding)
 		}

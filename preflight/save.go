@@ -14,7 +14,7 @@ func (g *Gate) save(ctx context.Context, news bool) {
 		return
 	}
 	h := g.all()
-	h.Live = g.keys.published()
+	h.Live, h.Observed = g.keys.published(), g.out.Observed.state()
 	if err := g.memory.Save(context.WithoutCancel(ctx), h); err != nil {
 		g.log.Warn("preflight history not kept", "err", err)
 	}

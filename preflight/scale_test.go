@@ -60,6 +60,8 @@ func (c *calm) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer,
 	case rcode != "":
 		a.Outcome, a.Rcode, a.TTL, a.NegTTL = dns.Temp, rcode, 0, 0
 		return a, &dns.Error{Name: name, Type: t}
+	case t == dns.TypeA && (strings.HasSuffix(name, ".com") || strings.HasSuffix(name, ".arpa")):
+		a.Outcome, a.Rcode = dns.NoName, "NXDOMAIN" // made up, to see whether that is admitted
 	case t == dns.TypeNS || t == dns.TypeSOA:
 		give(dns.RR{Host: "ns.example.net"})
 	case t == dns.TypePTR:
@@ -71,13 +73,21 @@ func (c *calm) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer,
 	case t == dns.TypeA:
 		give(dns.RR{Addr: netip.MustParseAddr("192.0.2.10")})
 	case t == dns.TypeTXT && strings.Contains(name, "_domainkey."):
-		give(dns.RR{Text: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="})
+		give(dns.RR{Text: soundKey})
 	case t == dns.TypeTXT && strings.HasPrefix(name, "_dmarc."):
 		give(dns.RR{Text: "v=DMARC1; p=none; rua=mailto:d@" + strings.TrimPrefix(name, "_dmarc.")})
 	case t == dns.TypeTXT:
 		give(dns.RR{Text: "v=spf1 ip4:192.0.2.25 -all"})
 	}
 	return a, nil
+}
+
+const soundKey = "v=DKIM1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAxph91aKQ+z5bM6W5oq2wCy464KQEqyQEKKp+ZrQePI5HXGw+k2J0KeBc1Eis+rPrDkFR1dSfCZZfEyH7Fjh3YXVtsJDZRLTLLVRo+ZBhQB4X85b2wWV/cOvBdLLKSBKXDGGn6YuFfB+BwPRTB3OuuEf9FInAuCxkhYj/5wWRdV/MWq5jY3/38mYredr8qVy1gCdwWC6vfTb0obc3XUsk+4F7/dlH8soX7BEonpvVj4tOcTqLCkrbqoPsdyziJ3Ia9o19j/nV/GDPYH+EBkDbzmFvxDKBmRG5pzjyxxu2diQ0aRiKR7lkAozqqc/+phN20hKnKlwAFDrJjyQ2wS8HDwIDAQAB"
+
+// outside is a world in which the resolver is all there is.
+func (c *calm) outside() Outside {
+	right := func() Clock { return Clock{Now: built(), Synced: true, Known: true} } // fake time is long ago
+	return Outside{DNS: c, Bind: func(netip.Addr) error { return nil }, Clock: right}
 }
 
 // deny what this says, from now on.
@@ -122,7 +132,7 @@ func manySenders(n int) Plan {
 	}
 	for i := range n {
 		p.Senders = append(p.Senders, Sender{Domain: fmt.Sprintf("shop%05d.example", i), Keys: []Key{{
-			Selector: "k1", Record: "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+			Selector: "k1", Record: soundKey,
 		}}})
 	}
 	return p
@@ -158,7 +168,7 @@ func watch10000(b *testing.B, lacks func(string, dns.Type) bool) {
 			c := &calm{delay: 10 * time.Millisecond}
 			c.deny(lacks)
 			m := FileMemory(filepath.Join(b.TempDir(), "preflight.json"))
-			g := NewGate(manySenders(10_000), Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, m, nil)
+			g := NewGate(manySenders(10_000), c.outside(), m, nil)
 			ctx, cancel := context.WithCancel(context.Background())
 			g.Start(ctx)
 			done := make(chan error, 1)
@@ -188,7 +198,7 @@ func manyWorld(t *testing.T, n int, m Memory, test func(t *testing.T, g *Gate, c
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := &calm{delay: 10 * time.Millisecond}
-		g := NewGate(manySenders(n), Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, m, nil)
+		g := NewGate(manySenders(n), c.outside(), m, nil)
 		g.Start(t.Context())
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -283,7 +293,8 @@ func TestWaitingMailComesFirst(t *testing.T) {
 		if r.Awaits == "" || !g.Waits(r.Awaits) {
 			t.Fatalf("%+v", r)
 		}
-		s, _ := g.sights.get(g.sender(mailOf(107)).key())
+		who, _ := g.sender(mailOf(107))
+		s, _ := g.sights.get(who.key())
 		time.Sleep(time.Until(s.next) - time.Second) // and others are overdue
 		if who := g.sights.due(s.next, 1); len(who) != 1 || who[0].Domain != mailOf(107).Author {
 			t.Errorf("first is %v", who)
@@ -337,7 +348,7 @@ func TestManySendersAfterARestart(t *testing.T) {
 			if round == 0 {
 				c.deny(func(name string, q dns.Type) bool { return name == "shop00250.example" && q == dns.TypeTXT })
 			}
-			g := NewGate(manySenders(n), Outside{DNS: c, Bind: func(netip.Addr) error { return nil }}, m, nil)
+			g := NewGate(manySenders(n), c.outside(), m, nil)
 			g.Start(t.Context())
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)

@@ -1,9 +1,11 @@
 package preflight
 
 import (
+	"cmp"
 	lru "container/list"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,7 +79,10 @@ func newSights(g *Gate) *sights {
 	return s
 }
 
-func (s Sender) key() string { return s.Domain + " " + s.envelope() }
+func (s Sender) key() string { return s.Domain + " " + cmp.Or(s.Envelope, s.Domain) }
+
+// nobody stands for what is about no sender.
+func (s Sender) nobody() bool { return s.Domain == "" }
 
 // blank is a sender of whom nothing is known.
 func blank(who Sender) *sight {
@@ -114,7 +119,10 @@ func (s *sights) look(ctx context.Context, who Sender) *sight {
 		case <-queue.Done():
 			return nil, nil
 		}
+		var keys sync.WaitGroup
+		keys.Go(func() { s.gate.keys.first(ctx, who, s.gate.out) })
 		s.gate.look(ctx, errand{who: []Sender{who}, out: s.gate.out})
+		keys.Wait()
 		s.hint()
 		return nil, nil
 	})
@@ -135,14 +143,38 @@ func (n *sight) informed() *sight {
 }
 
 // observe takes in what a look found of one sender and its pairs.
-func (s *sights) observe(old *sight, base []held, fs []Finding, now time.Time, start bool) (*sight, []held) {
-	p := s.gate.plan
+func (s *sights) observe(old *sight, o onlook, fs []Finding) (*sight, []held) {
+	p, now := *o.plan, o.now
 	p.Senders, p.SmartHosts = []Sender{old.who}, nil
-	h, hs := observeUnder(base, old.history, &p, fs, now, start || !old.looked)
+	h, hs := observeUnder(o.base, old.history, &p, fs, now, o.start || !old.looked)
+	if old.who.null() {
+		h, hs = h.notice(hs)
+	}
+	s.gate.evidence.contradicted(hs, o.began)
 	n := &sight{key: old.key, who: old.who, looked: true}
 	n.next = schedule(h, hs, p.Policy, now, rand.Float64())
 	n.keep(h, hs, now, s.whole())
 	return n, hs
+}
+
+// onlook is a look while it is taken in.
+type onlook struct {
+	plan       *Plan  // as learnt
+	base       []held // what is believed of host and sources
+	began, now time.Time
+	start      bool
+}
+
+// notice is what counts for the null sender.
+func (h History) notice(hs []held) (History, []held) {
+	hs = slices.DeleteFunc(hs, func(f held) bool {
+		drop := !forNotice(f.Check.ID)
+		if drop {
+			delete(h.Entries, f.key())
+		}
+		return drop
+	})
+	return h, hs
 }
 
 // keep what has to be remembered of a look.
@@ -155,7 +187,7 @@ func (n *sight) keep(h History, hs []held, now time.Time, whole bool) {
 		if f.Check.Scope == ScopePair {
 			of = f.Source
 		}
-		switch good := f.Status == Pass && !f.Settle.After(now); {
+		switch good := f.Status == Pass && !f.Settle.After(now) && len(f.ContradictedBy) == 0; {
 		case f.Severity == Informational || f.Status == Skip || good && !f.Stale:
 			continue
 		case good && (f.Severity != Mandatory || stale[of]):
@@ -198,8 +230,8 @@ func (s *sights) silenced(old *sight, unreachable Finding, now time.Time) *sight
 
 // recall what an earlier run of the program knew of a sender: it stands as if
 // nobody had answered since.
-func (s *sights) recall(old *sight, h History, now time.Time) (n *sight, hs []held) {
-	p := s.gate.plan
+func (s *sights) recall(old *sight, plan *Plan, h History, now time.Time) (n *sight, hs []held) {
+	p := *plan
 	p.Senders, p.SmartHosts = []Sender{old.who}, nil
 	var fs []Finding
 	for _, f := range h.recall() {

@@ -108,3 +108,28 @@ func TestSightsAreBounded(t *testing.T) {
 		t.Error("not the one unused for longest was forgotten")
 	}
 }
+
+// What vouches for a notice is the EHLO name, not the envelope domain of the
+// sender's other mail: of another organisation it is refused by the sender's own
+// policy, and waits.
+func TestNullSenderIsJudgedByItsEHLO(t *testing.T) {
+	w := newGateWorld(t)
+	w.plan.Senders[0].Keys = nil
+	w.plan.SmartHosts = nil
+	w.plan.Sources[0].EHLO = "gw.example.org"
+	err := w.dns.Set(strings.Replace(baseline, "p=none", "p=reject", 1), strings.Replace(reverse, "mail.example.net", "gw.example.org", 1),
+		other+"gw A 192.0.2.25\ngw TXT \"v=spf1 a -all\"\n", ". SOA a.example. b.example. 1 2 3 4 1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := w.gate(t, nil)
+	if r := g.Route(t.Context(), ours, "example.com", nil); r.Source == nil {
+		t.Errorf("mail with its envelope: %+v", r)
+	}
+	if r := g.Route(t.Context(), Mail{Author: "example.net"}, "example.com", nil); r.Wait <= 0 || r.Why != "AUTH-ALIGNED of example.net from wan4" {
+		t.Errorf("a notice: %+v", r)
+	}
+	if r := g.Route(t.Context(), ours, "example.com", nil); r.Source == nil {
+		t.Errorf("mail with its envelope, after a notice: %+v", r)
+	}
+}

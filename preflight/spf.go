@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"blitiri.com.ar/go/spf"
+
+	"smtprelay/preflight/dns"
 )
 
 var spfHeloChecks = []*Check{spfHeloPresent, spfHeloPass}
@@ -58,7 +61,7 @@ var spfHeloPass = &Check{
 		res := p.evaluate(ctx, addr, ehlo, ehlo, false)
 		switch res.Result {
 		case spf.Pass:
-			return pass("%s passes for %s (%s)", addr, ehlo, reason(res))
+			return pass("%s passes for %s (%s)", addr, ehlo, p.because(ctx, ehlo, addr, res))
 		case spf.TempError:
 			return p.undecided(ehlo, res)
 		}
@@ -72,7 +75,7 @@ var spfHeloPass = &Check{
 		if named && definite(a) && !holds(a, addr) && res.Result != spf.PermError {
 			r = p.pointing(ctx, a)
 		}
-		f := fail(r, "pass", "%s for %s: %s", res.Result, ehlo, reason(res))
+		f := fail(r, "pass", "%s for %s: %s", res.Result, ehlo, p.because(ctx, ehlo, addr, res))
 		if res.Result == spf.SoftFail || res.Result == spf.Neutral {
 			f.Severity = Recommended
 		}
@@ -139,40 +142,70 @@ func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 	}
 	r.Title = "Correct the SPF record of " + n.Domain
 	dead := n.dead()
-	voids := p.deadNames(ctx, n.Domain)
-	s := suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string {
-		switch {
-		case dead[t.Text] != "":
-			return dead[t.Text]
-		case t.Modifier:
-			return ""
-		case t.Name == "ptr":
-			return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
-		case tooWide(t):
-			return "it lets in a large part of the internet; name the networks that send"
-		case (t.Name == "a" || t.Name == "mx") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:
-			return "the name does not exist"
-		}
-		return ""
-	})
+	suggest := func(voids map[string]bool) suggestion {
+		return suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string { return unwanted(t, dead, voids) })
+	}
+	s := suggest(nil)
+	if voids := p.deadNames(ctx, n.Domain, s.Text); voids != nil {
+		s = suggest(voids)
+	}
 	r.Records = []Record{record(Replace, owner, "TXT", Quote(s.Text))}
+	if added := added(n.Records, s.Text); len(added) > 0 {
+		r.Steps = append(r.Steps, "New in it: "+strings.Join(added, " ")+".")
+	}
 	r.Steps = append(r.Steps, s.Left...)
 	return r
 }
 
-// deadNames are those that a record asks for and finds nothing at, when there are
-// too many of them.
-func (p *Probe) deadNames(ctx context.Context, domain string) map[string]bool {
-	aside := &Probe{Plan: p.Plan, run: p.run}
-	voids := aside.evaluate(ctx, spfNobody, "", domain, true).Voids
-	if len(voids) <= spfVoids {
-		return nil
-	}
-	all := map[string]bool{}
-	for _, v := range voids {
-		all[v] = true
+// added are the address terms of a record that none of the old ones has.
+func added(old []string, text string) (all []string) {
+	for _, t := range parseSPF(text) {
+		there := func(rec string) bool {
+			return slices.ContainsFunc(parseSPF(rec), func(o spfTerm) bool { return sameTerm(o.Text, t.Text) || sameTerm(o.Fixed, t.Text) })
+		}
+		if t.Prefix.IsValid() && !slices.ContainsFunc(old, there) {
+			all = append(all, t.Text)
+		}
 	}
 	return all
+}
+
+// unwanted says why a term has to go, "" for one that stays.
+func unwanted(t spfTerm, dead map[string]string, voids map[string]bool) string {
+	switch {
+	case dead[t.Text] != "":
+		return dead[t.Text]
+	case t.Modifier:
+		return ""
+	case t.Name == "ptr":
+		return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
+	case tooWide(t):
+		return "it lets in a large part of the internet; name the networks that send"
+	case (t.Name == "a" || t.Name == "mx" || t.Name == "exists") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:
+		return "the name does not exist"
+	}
+	return ""
+}
+
+// deadNames are those that a record would ask for and find nothing at, if it stood
+// at the domain; nil when they are not too many.
+func (p *Probe) deadNames(ctx context.Context, domain, text string) (dead map[string]bool) {
+	aside := &Probe{Plan: p.Plan, run: p.run, dns: p.dns, instead: map[string]string{domain: text}}
+	for _, nobody := range []netip.Addr{spfNobody, spfNobody6} {
+		voids := aside.evaluate(ctx, nobody, "", domain, true).Voids
+		if len(voids) <= spfVoids {
+			continue
+		}
+		if dead == nil {
+			dead = map[string]bool{}
+		}
+		for _, v := range voids {
+			if absent(aside.ask(ctx, v, dns.TypeA)) && absent(aside.ask(ctx, v, dns.TypeAAAA)) {
+				dead[v] = true
+			}
+		}
+	}
+	return dead
 }
 
 // tooWide networks make receivers doubt the record.
@@ -182,10 +215,7 @@ func tooWide(t spfTerm) bool {
 
 // envelope is the domain of the sender's MAIL FROM.
 func (p *Probe) envelope() string {
-	if p.Sender.Envelope != "" {
-		return p.Sender.Envelope
-	}
-	return p.Sender.Domain
+	return p.Sender.envelope()
 }
 
 // spfSeverity is how much the sender's record matters by Policy.SPF.

@@ -1,10 +1,12 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 
 	"blitiri.com.ar/go/spf"
 
@@ -17,9 +19,12 @@ const (
 	spfFar     = 64 // how far we count beyond that
 )
 
-// spfNobody is an address that no record lists, a reserved one (RFC 1112 section 4):
-// it walks every term.
-var spfNobody = netip.MustParseAddr("240.0.0.1")
+// spfNobody is an address that no record lists, a reserved one (RFC 1112 section 4,
+// RFC 6666): it walks every term.
+var (
+	spfNobody  = netip.MustParseAddr("240.0.0.1")
+	spfNobody6 = netip.MustParseAddr("100::1")
+)
 
 // spfResult is what an evaluation came to, with what it cost.
 type spfResult struct {
@@ -32,12 +37,19 @@ type spfResult struct {
 // evaluate does check_host as a receiver would. With far the limits are lifted,
 // to count by how much they are exceeded.
 func (p *Probe) evaluate(ctx context.Context, addr netip.Addr, helo, domain string, far bool) spfResult {
-	e := &spfLooker{probe: p, v6: addr.Is6(), first: true}
+	return p.checkHost(ctx, addr, helo, "postmaster@"+domain, far)
+}
+
+func (p *Probe) checkHost(ctx context.Context, addr netip.Addr, helo, sender string, far bool) spfResult {
+	e := &spfLooker{probe: p, v6: addr.Is6(), first: true, hosts: map[string]bool{}}
 	opts := []spf.Option{spf.WithContext(ctx), spf.WithResolver(e)}
 	if far {
 		opts = append(opts, spf.OverrideLookupLimit(spfFar), spf.OverrideVoidLookupLimit(spfFar))
 	}
-	res, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), helo, "postmaster@"+domain, opts...)
+	res, err := spf.CheckHostWithSender(net.IP(addr.AsSlice()), helo, sender, opts...)
+	if !far && len(e.voids) > spfVoids { // the evaluator does not count all of them
+		res, err = spf.PermError, spf.ErrVoidLookupLimitReached
+	}
 	return spfResult{Result: res, Err: err, Lookups: e.lookups, Voids: e.voids}
 }
 
@@ -50,6 +62,7 @@ type spfLooker struct {
 	free    int  // address questions that come with the last mx or ptr
 	lookups int
 	voids   []string
+	hosts   map[string]bool // names of `a` terms, without macros; false: of `exists` too
 }
 
 func (e *spfLooker) LookupTXT(ctx context.Context, name string) ([]string, error) {
@@ -62,7 +75,35 @@ func (e *spfLooker) LookupTXT(ctx context.Context, name string) ([]string, error
 	for _, r := range a.Records {
 		all = append(all, r.Text)
 	}
+	if text, ok := e.probe.instead[a.Question]; ok {
+		all, err = []string{text}, nil
+	}
+	for _, text := range all {
+		e.read(a.Question, text)
+	}
 	return all, err
+}
+
+// read notes which names a record asks the client's own addresses of.
+func (e *spfLooker) read(domain, text string) {
+	if !isSPF(text) {
+		return
+	}
+	for _, t := range parseSPF(text) {
+		name := cmp.Or(strings.ToLower(strings.TrimSuffix(t.Domain, ".")), domain)
+		switch {
+		case t.Modifier:
+		case t.Name == "a" && !e.known(name):
+			e.hosts[name] = true
+		case t.Name == "exists":
+			e.hosts[name] = false
+		}
+	}
+}
+
+func (e *spfLooker) known(name string) bool {
+	_, ok := e.hosts[name]
+	return ok
 }
 
 func (e *spfLooker) LookupMX(ctx context.Context, name string) ([]*net.MX, error) {
@@ -93,7 +134,8 @@ func (e *spfLooker) LookupAddr(ctx context.Context, addr string) ([]string, erro
 }
 
 // LookupIPAddr asks for addresses of the client's family, and for IPv4 always,
-// since `exists` looks for nothing else (RFC 7208 section 5.7).
+// since `exists` looks for nothing else (RFC 7208 section 5.7). Of an `a` term only
+// those of the family count: none is a void look-up.
 func (e *spfLooker) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr, error) {
 	term := e.free == 0
 	if term {
@@ -104,6 +146,10 @@ func (e *spfLooker) LookupIPAddr(ctx context.Context, name string) ([]net.IPAddr
 	a, err := e.ask(ctx, name, dns.TypeA)
 	if e.v6 && (err == nil || notFound(err)) {
 		six, err6 := e.ask(ctx, name, dns.TypeAAAA)
+		if term && absent(six) && !absent(a) && e.hosts[six.Question] {
+			e.void(six)
+			term = false
+		}
 		if err6 == nil || !notFound(err6) {
 			four := a
 			a, err = six, err6

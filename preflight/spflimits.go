@@ -3,7 +3,6 @@ package preflight
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"blitiri.com.ar/go/spf"
@@ -24,7 +23,7 @@ var spfLookupCount = &Check{
 			return awaits("SPF-TARGETS") // in a circle there is no end to the counting
 		}
 		far := p.evaluate(ctx, spfNobody, p.spfSources()[0].EHLO, p.envelope(), true)
-		most, dynamic, wide := far.Lookups, 0, errors.Is(far.Err, spf.ErrTooManyMXRecords)
+		most, dynamic, wide := max(far.Lookups, n.cost()), 0, errors.Is(far.Err, spf.ErrTooManyMXRecords)
 		for _, res := range p.evaluations(ctx, true) {
 			dynamic = max(dynamic, res.Lookups)
 			wide = wide || errors.Is(res.Err, spf.ErrTooManyMXRecords)
@@ -34,27 +33,24 @@ var spfLookupCount = &Check{
 			Who:   "whoever runs the zone of " + p.envelope(),
 			Steps: []string{"ip4 and ip6 terms cost nothing: put them first.", "Drop includes of services that no longer send for you."},
 		}
-		for _, b := range n.Kids {
-			if b.Node != nil {
-				cost := p.evaluate(ctx, spfNobody, "", b.Node.Domain, true).Lookups
-				r.Steps = append(r.Steps, fmt.Sprintf("%s costs %d", b.Term.Text, cost+1))
-			}
+		if tree := n.tree(); tree != "" {
+			r.Steps = append(r.Steps, "What it includes, with the look-ups of each: "+tree+".")
 		}
 		const atMost = "<=10"
 		switch {
 		case wide:
 			return fail(r, atMost, "an `mx` term with more than 10 exchangers")
 		case dynamic > spfLookups:
-			return fail(r, atMost, "%d of 10 look-ups", dynamic)
+			return fail(r, atMost, "%d of 10 look-ups, %d in the whole record", dynamic, max(most, dynamic))
 		}
-		f := fail(r, atMost, "%d of 10 look-ups in the whole record", most)
+		f := fail(r, atMost, "%d of 10 look-ups in the whole record, %d for our addresses", most, dynamic)
 		switch {
 		case most > spfLookups:
 			f.Severity = Recommended
 		case most >= spfLookups-1:
 			f.Severity = Informational
 		default:
-			return pass("%d of 10 look-ups", most)
+			return pass("%d of 10 look-ups, %d in the whole record", dynamic, most)
 		}
 		return f
 	},

@@ -23,6 +23,8 @@ type spfTerm struct {
 	Modifier  bool
 	Domain    string       // domain-spec, macros unexpanded; "" where there is none
 	Prefix    netip.Prefix // ip4, ip6
+	Bits4     int          // a, mx: of the networks around the addresses
+	Bits6     int
 	Fault     string
 	Mild      bool   // evaluators ignore the fault
 	Fixed     string // what was meant, if it can be guessed
@@ -129,6 +131,7 @@ func (t *spfTerm) modifier() {
 
 // hosts reads [":" domain-spec] [dual-cidr-length].
 func (t *spfTerm) hosts(arg string) {
+	t.Bits4, t.Bits6 = 32, 128
 	domain, cidr := arg, ""
 	if i := cidrStart(arg); i >= 0 {
 		domain, cidr = arg[:i], arg[i:]
@@ -151,6 +154,13 @@ func (t *spfTerm) hosts(arg string) {
 	}
 	if t.Name == "ptr" || four == "" && !dual || four != "" && !cidrLength(four, 32) || dual && !cidrLength(six, 128) {
 		t.Fault = fmt.Sprintf("has a bad prefix length %q", cidr)
+		return
+	}
+	if four != "" {
+		t.Bits4, _ = strconv.Atoi(four)
+	}
+	if dual {
+		t.Bits6, _ = strconv.Atoi(six)
 	}
 }
 
@@ -255,11 +265,15 @@ func ipTerm(a netip.Addr) string { return ipName(a) + ":" + a.String() }
 
 var (
 	spfMacro = regexp.MustCompile(`%(?:[%_-]|\{[slodiphvSLODIPHV][0-9]*[rR]?[-.+,/_=]*\})`)
+	oddOctet = regexp.MustCompile(`\\[0-9]{3}`) // as our resolver writes what is not printable
 	topLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`)
 )
 
 // macroString says what is wrong with a text with macros (RFC 7208 section 7.1).
 func macroString(s string) string {
+	if odd := oddOctet.FindString(s); odd != "" {
+		return "has the octet " + odd + " in it"
+	}
 	for s != "" {
 		if s[0] != '%' {
 			if s[0] <= ' ' || s[0] > '~' {

@@ -9,7 +9,7 @@ import (
 )
 
 var spfSenderChecks = []*Check{spfSenderPresent, spfSenderPass, spfSingle, spfSyntax, spfTargets,
-	spfLookupCount, spfVoidCount, spfNotPermissive, spfNoPTR}
+	spfLookupCount, spfVoidCount, spfNotPermissive, spfNoPTR, spfSize, spfLeftovers}
 
 var spfSenderPresent = &Check{
 	ID:       "SPF-SENDER-PRESENT",
@@ -60,11 +60,11 @@ var spfSenderPass = &Check{
 		var r Result
 		switch res.Result {
 		case spf.Pass:
-			return pass("pass for %s (%s)", addr, reason(res))
+			return pass("pass for %s (%s)", addr, p.because(ctx, domain, addr, res))
 		case spf.TempError:
 			r = p.undecided(domain, res)
 		default:
-			r = fail(p.spfRemedy(ctx, p.spfTree(ctx, domain)), "pass", "%s for %s: %s", res.Result, addr, reason(res))
+			r = fail(p.spfRemedy(ctx, p.spfTree(ctx, domain)), "pass", "%s for %s: %s", res.Result, addr, p.because(ctx, domain, addr, res))
 		}
 		r.Severity = p.spfSeverity()
 		return r
@@ -141,7 +141,10 @@ var spfTargets = &Check{
 			if open != nil {
 				return unknown("one record each", open)
 			}
-			return pass("%d terms lead to other records", len(n.Kids))
+			if len(n.Kids) == 0 {
+				return pass("it includes nothing")
+			}
+			return pass("%s", n.tree())
 		}
 		r := p.spfRemedy(ctx, n)
 		if len(n.dead()) == 0 { // the fault is in somebody else's record

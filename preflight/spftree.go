@@ -24,9 +24,10 @@ type spfNode struct {
 // spfBranch is a term that leads to another record. Node is nil for one that
 // is not followed: a macro decides at each message where it leads.
 type spfBranch struct {
-	Term spfTerm
-	Loop bool
-	Node *spfNode
+	Term  spfTerm
+	Loop  bool
+	Meant bool // not what the record says, but what it will say when its typing error is mended
+	Node  *spfNode
 }
 
 // spfTree reads the record of a domain and those behind it.
@@ -44,16 +45,27 @@ func (p *Probe) spfNode(ctx context.Context, domain string, above []string, left
 			n.Near = append(n.Near, r.Text)
 		}
 	}
-	if len(n.Records) != 1 {
-		return n
+	terms := spfRecord(nil)
+	switch {
+	case len(n.Records) == 1:
+		n.Terms = parseSPF(n.Records[0])
+		terms = n.Terms
+	case above == nil: // that they are several is to be mended, then what they lead to counts
+		for _, r := range n.Records {
+			terms = append(terms, parseSPF(r)...)
+		}
 	}
-	n.Terms = parseSPF(n.Records[0])
+	top := above == nil
 	above = append(slices.Clip(above), domain)
-	for _, t := range n.Terms {
+	for _, t := range terms {
+		meant := top && t.Fixed != ""
+		if meant {
+			t = parseTerm(t.Fixed)
+		}
 		if !t.leads() || t.Fault != "" {
 			continue
 		}
-		b := spfBranch{Term: t}
+		b := spfBranch{Term: t, Meant: meant}
 		to, err := dns.Canonical(t.Domain)
 		switch {
 		case strings.Contains(t.Domain, "%") || err != nil || *left <= 0:
@@ -117,6 +129,9 @@ func noRecord(a *dns.Answer) string {
 // faults are those of all branches, with the way to them.
 func (n *spfNode) faults() (all []string, open *dns.Answer) {
 	for _, b := range n.Kids {
+		if b.Meant {
+			continue
+		}
 		what, o := b.fault()
 		if what != "" {
 			all = append(all, what)
@@ -137,7 +152,7 @@ func (n *spfNode) faults() (all []string, open *dns.Answer) {
 
 // circular tells whether a branch leads back to where it came from.
 func (n *spfNode) circular() bool {
-	return slices.ContainsFunc(n.Kids, func(b spfBranch) bool { return b.Loop || b.Node != nil && b.Node.circular() })
+	return slices.ContainsFunc(n.Kids, func(b spfBranch) bool { return !b.Meant && (b.Loop || b.Node != nil && b.Node.circular()) })
 }
 
 // dead are the branches of this record that can only be cut off.

@@ -28,4 +28,7 @@ var sentences = map[string]string{
 	"SPF-NO-PTR":            "This mechanism SHOULD NOT be published.",
 	"SPF-SENDER-PASS":       `SPF verifiers MUST check the "MAIL FROM" identity if a "HELO" check either has not been performed or has not reached a definitive policy result ...`,
 	"DKIM-PUBLISHED":        `All DKIM keys are stored in a subdomain named "_domainkey".`,
+	"SPF-SIZE":              "The published SPF record for a given domain name SHOULD remain small enough that the results of a query for it will fit within 512 octets.",
+	"DKIM-STRENGTH":         "Signers MUST use RSA keys of at least 1024 bits for all keys. Signers SHOULD use RSA keys of at least 2048 bits.",
+	"DKIM-FLAGS":            "Verifiers MUST NOT treat messages from Signers in testing mode differently from unsigned email, even should the signature fail to verify.",
 }

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -52,17 +53,19 @@ func (g *Gate) remember(ctx context.Context) {
 		g.log.Warn("preflight history unreadable", "err", err)
 		return
 	}
+	now := time.Now()
 	g.keys.recall(h.Live)
+	g.out.Observed.recall(h.Observed, &g.plan, now)
+	plan := g.plan.Learn(g.out.Observed, now)
 	parts := h.bySender()
 	hs := parts[""].recall()
-	now := time.Now()
-	j := weigh(&g.plan, hs, now)
+	j := weigh(plan, hs, now)
 	for _, who := range g.plan.Senders {
 		part, ok := parts[who.Name()]
 		if !ok {
 			continue
 		}
-		n, told := g.sights.recall(blank(who), part, now)
+		n, told := g.sights.recall(blank(who), plan, part, now)
 		g.sights.put(n)
 		g.journal.recallFindings(told)
 		v := n.judged(j, 0).verdict
@@ -71,35 +74,54 @@ func (g *Gate) remember(ctx context.Context) {
 	g.journal.recall(j.report, hs)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.history = parts[""]
+	g.history, g.learnt = parts[""], plan
 }
 
-// Watch looks again whenever it is time, until ctx ends.
+// Watch looks again whenever it is time or somebody asks for it, until ctx ends.
 func (g *Gate) Watch(ctx context.Context) error {
 	defer g.save(ctx, true)
 	for {
 		base, sender, key := g.schedule()
-		select {
-		case <-time.After(time.Until(first(base, sender, key))):
-		case <-g.sights.poke:
-		case <-ctx.Done():
+		asking, alive := g.rest(ctx, time.Until(first(base, sender, key, g.evidence.next())))
+		if !alive {
 			return nil
 		}
-		now := time.Now()
-		e := errand{base: !now.Before(base), out: g.out}
-		if !sender.IsZero() && !now.Before(sender) {
-			e.who = g.sights.due(now, watchAtOnce)
-		}
-		if !e.base || !g.sights.whole() { // with few domains nothing needs to wait
-			e.out = g.paced
-		}
-		if e.base || len(e.who) > 0 {
-			g.look(ctx, e)
-		}
-		if !key.IsZero() && !now.Before(key) {
-			g.save(ctx, g.keys.look(ctx, now, watchAtOnce, g.paced))
-		}
+		g.review(ctx, time.Now())
+		g.round(ctx, asking)
 		g.save(ctx, false)
+	}
+}
+
+// round looks at what is due, and at all where somebody is asking: of very many
+// sender domains at the first few, and at the others as they come.
+func (g *Gate) round(ctx context.Context, asking []chan<- *Report) {
+	now, asked := time.Now(), len(asking) > 0
+	if asked {
+		g.sights.hurry(now)
+		g.keys.hurry(now)
+	}
+	base, sender, key := g.schedule()
+	e, most := errand{base: asked || !now.Before(base), out: g.out}, watchAtOnce
+	if asked {
+		most = startAtOnce
+	}
+	if asked || !sender.IsZero() && !now.Before(sender) {
+		e.who = g.sights.due(now, most)
+	}
+	if !asked && (!e.base || !g.sights.whole()) { // with few domains nothing needs to wait
+		e.out = g.paced
+	}
+	if e.base || len(e.who) > 0 {
+		g.look(ctx, e)
+	}
+	for _, one := range asking {
+		one <- g.Report()
+	}
+	switch {
+	case asked:
+		g.save(ctx, g.keys.look(ctx, now, most, g.out))
+	case !key.IsZero() && !now.Before(key):
+		g.save(ctx, g.keys.look(ctx, now, most, g.paced))
 	}
 }
 
@@ -108,7 +130,7 @@ func (g *Gate) Watch(ctx context.Context) error {
 func (g *Gate) schedule() (base, sender, key time.Time) {
 	now, free := time.Now(), g.budget.free()
 	g.mu.RLock()
-	base = g.next
+	base = g.due()
 	dead := slices.ContainsFunc(g.found, func(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown })
 	g.mu.RUnlock()
 	if sender, key = g.sights.next(now), g.keys.next(); dead {
@@ -159,30 +181,22 @@ type errand struct {
 // look runs checks once and takes in what they say.
 func (g *Gate) look(ctx context.Context, e errand) *Report {
 	began := time.Now()
-	p, known := g.plan, []Finding(nil)
-	p.Senders = e.who
-	if !e.base {
-		p.SmartHosts = nil
-		g.mu.RLock()
-		known = g.found
-		g.mu.RUnlock()
-	}
-	fs, questions := runUnder(ctx, known, &p, e.out)
+	p, known := g.part(e)
+	fs, questions := runUnder(ctx, known, p, e.out)
 	if ctx.Err() != nil && !e.start {
 		return g.Report() // we are stopping: what was cut short means nothing
 	}
 	now := time.Now()
 	g.mu.Lock()
-	hs, news := g.believe(e, fs, now)
-	before := g.now
-	after := g.compose(now)
+	hs, news := g.believe(e, fs, began, now)
+	before, after := g.now, g.compose(now)
 	r := after.report
 	if !e.start {
 		r.runs()
 	}
 	r.Run, r.Host = runName(began), hostName()
 	r.Took, r.Questions = now.Sub(began), questions
-	r.Next = first(g.next, g.sights.next(now))
+	r.Next = first(g.due(), g.sights.next(now))
 	g.now = after
 	news = !same(before.report, r) || news
 	if news {
@@ -191,18 +205,46 @@ func (g *Gate) look(ctx context.Context, e errand) *Report {
 	}
 	g.mu.Unlock()
 
+	if g.tellLearnt(before.plan, after.plan) && !e.start {
+		g.sights.hurry(now) // what was found of senders is about another address
+		g.sights.hint()
+	}
 	g.journal.write(r, hs)
 	g.save(ctx, news)
 	return r
 }
 
-// same tells whether mail is treated alike under both reports.
-func same(a, b *Report) bool {
-	return a.Overall == b.Overall && a.Action == b.Action && slices.EqualFunc(a.Sources, b.Sources, alike) &&
-		slices.EqualFunc(a.Senders, b.Senders, alike) && slices.EqualFunc(a.SmartHosts, b.SmartHosts, alike)
+// part of the plan that a look is about, and what it takes as known.
+func (g *Gate) part(e errand) (*Plan, []Finding) {
+	p, known := g.plan, []Finding(nil)
+	if !e.base {
+		g.mu.RLock()
+		p, known = *g.learnt, g.found
+		g.mu.RUnlock()
+		p.SmartHosts = nil
+	}
+	p.suggest, p.Senders = p.Senders, e.who
+	return &p, known
 }
 
-func alike(v, w Verdict) bool {
+// tellLearnt logs the addresses that were learnt since, and tells whether there are any.
+func (g *Gate) tellLearnt(before, after *Plan) (news bool) {
+	for _, s := range after.Sources {
+		if old := before.source(s.Name); s.learned != nil && old.Public != s.Public {
+			news = true
+			g.log.Info("address learnt", "source", s.Name, "addr", s.Public, "remedy", fmt.Sprintf("public = %q", s.Public))
+		}
+	}
+	return news
+}
+
+// same tells whether mail is treated alike under both reports.
+func same(a, b *Report) bool {
+	return a.Overall == b.Overall && a.Action == b.Action && slices.EqualFunc(a.Sources, b.Sources, treated) &&
+		slices.EqualFunc(a.Senders, b.Senders, treated) && slices.EqualFunc(a.SmartHosts, b.SmartHosts, treated)
+}
+
+func treated(v, w Verdict) bool {
 	return v.Name == w.Name && v.Status == w.Status && v.Action == w.Action && v.Stale == w.Stale && slices.Equal(v.Because, w.Because)
 }
 

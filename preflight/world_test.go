@@ -1,13 +1,16 @@
 package preflight_test
 
 import (
+	"cmp"
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -29,6 +32,11 @@ type world struct {
 	plan    preflight.Plan
 	bad     map[netip.Addr]bool // addresses that cannot be bound
 	trial   preflight.Trial
+	odd                                   // views_test.go
+	greets  map[string]preflight.Greeting // what the mail servers of a domain say, where not the usual
+	seen    *preflight.Observations
+	clock   preflight.Clock
+	private map[netip.Addr]bool // IPv6 privacy addresses
 }
 
 // zoneRecord is a line of a zone file that can be found again.
@@ -52,6 +60,33 @@ var testKeys = sync.OnceValue(func() (keys [2]string) {
 	return keys
 })
 
+// oddKeys are keys that receivers like less: name in a case -> record.
+var oddKeys = sync.OnceValue(func() map[string]string {
+	short := new(big.Int).Lsh(big.NewInt(1), 511)
+	short.SetBit(short, 0, 1) // no product of primes, but nobody signs with it
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		panic(err)
+	}
+	edwards, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	spki := func(k any) string {
+		der, err := x509.MarshalPKIXPublicKey(k)
+		if err != nil {
+			panic(err)
+		}
+		return base64.StdEncoding.EncodeToString(der)
+	}
+	return map[string]string{
+		"rsa2048": "v=DKIM1; k=rsa; p=" + testKeys()[0],
+		"rsa1024": "v=DKIM1; k=rsa; p=" + spki(&weak.PublicKey),
+		"rsa512":  "v=DKIM1; k=rsa; p=" + spki(&rsa.PublicKey{N: short, E: 65537}),
+		"ed25519": "v=DKIM1; k=ed25519; p=" + base64.StdEncoding.EncodeToString(edwards),
+	}
+})
+
 // ordinary takes what the cases are made of out of the special-purpose lists.
 func ordinary() preflight.Special {
 	s := preflight.Registries()
@@ -64,6 +99,7 @@ func ordinary() preflight.Special {
 
 func newWorld(b baseline) (*world, error) {
 	w := &world{zones: b.zones, behave: map[string]string{}, bad: map[netip.Addr]bool{}}
+	w.usual()
 	w.plan.Special = ordinary()
 	w.trial = preflight.Trial{Connected: true, TLS: "TLS1.3", Verified: true, Authed: true}
 	for _, r := range b.records {
@@ -86,6 +122,9 @@ func (w *world) add(line string) error {
 	line, replace := strings.CutPrefix(strings.TrimSpace(line), "(replace)")
 	line = strings.TrimSpace(line)
 	line = strings.NewReplacer("<match>", testKeys()[0], "<other>", testKeys()[1]).Replace(line)
+	for name, key := range oddKeys() {
+		line = strings.ReplaceAll(line, "<"+name+">", key)
+	}
 	if strings.HasPrefix(line, "p=") {
 		line = `"v=DKIM1; k=rsa; ` + line + `"`
 	}
@@ -106,7 +145,7 @@ func (w *world) add(line string) error {
 		return fmt.Errorf("%q is no record", line)
 	}
 	r := zoneRecord{strings.ToLower(strings.TrimSuffix(m[1], ".")), m[2], strings.TrimSpace(m[3])}
-	if r.kind == "TXT" {
+	if r.kind == "TXT" || r.kind == "SPF" {
 		r.data = preflight.Quote(strings.Join(quoted(r.data), ""))
 	}
 	if replace {
@@ -146,6 +185,9 @@ func (w *world) step(s step) error {
 }
 
 func (w *world) misbehave(text string) error {
+	if ours, err := w.misbehaves(text); ours {
+		return err
+	}
 	f := strings.Fields(strings.TrimPrefix(text, "zone "))
 	if len(f) < 2 {
 		return fmt.Errorf("~ %s: who does what?", text)
@@ -165,7 +207,7 @@ var (
 	newSource   = regexp.MustCompile(`^\+?\s*source (\w+)(?: +=)? +([0-9a-fA-F.:]+)`)
 	sourceEHLO  = regexp.MustCompile(`\behlo[ =](\S+)`)
 	senderWords = regexp.MustCompile(`\bsenders\s*=\s*([^\s(;]+(?:,\s*[^\s(;]+)*)`)
-	keyWord     = regexp.MustCompile(`^dkim (\w+)`)
+	keyWord     = regexp.MustCompile(`^dkim (\w+)(?: (rsa\d+|ed25519))?`)
 )
 
 // configure takes one step, or one comment of a baseline.
@@ -194,7 +236,7 @@ func (w *world) configure(text string) error {
 	}
 	if m := keyWord.FindStringSubmatch(text); m != nil && len(w.plan.Senders) > 0 {
 		s := &w.plan.Senders[0]
-		s.Keys = append(s.Keys, preflight.Key{Selector: m[1], Record: "v=DKIM1; k=rsa; p=" + testKeys()[0]})
+		s.Keys = append(s.Keys, preflight.Key{Selector: m[1], Record: oddKeys()[cmp.Or(m[2], "rsa2048")]})
 		return nil
 	}
 	if strings.HasPrefix(text, "no dkim") {
@@ -251,7 +293,7 @@ func (w *world) set(word string) error {
 	}
 	var err error
 	switch key {
-	case "", "source", "discovery":
+	case "", "source":
 	case "ehlo":
 		w.plan.Sources[0].EHLO = value
 	case "bind":
@@ -272,6 +314,10 @@ func (w *world) set(word string) error {
 		pol.OnSenderFail = preflight.Action(value)
 	case "private":
 		pol.Private = value != "false"
+	case "dnsbl":
+		for zone := range strings.SplitSeq(value, ",") {
+			pol.DNSBL = append(pol.DNSBL, preflight.BlockList(zone))
+		}
 	case "grace":
 		pol.Grace, err = time.ParseDuration(value)
 	case "route":
@@ -285,6 +331,9 @@ func (w *world) set(word string) error {
 	case "trial":
 		return w.try(value)
 	default:
+		if done, err := w.setEgress(key, value); done {
+			return err
+		}
 		if pol.Severity == nil {
 			pol.Severity = map[string]preflight.Severity{}
 		}
@@ -338,8 +387,12 @@ func (w *world) text() string {
 	for _, r := range w.records {
 		b.WriteString(r.String() + "\n")
 	}
+	b.WriteString(w.servers())
 	return b.String()
 }
+
+// texts are the world with what is outside of it.
+func (w *world) texts() []string { return append([]string{w.text()}, w.outer()...) }
 
 func orInvalid(z string) string {
 	if z == "" {
@@ -351,7 +404,7 @@ func orInvalid(z string) string {
 // start serves the world and says how to reach it.
 func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 	t.Helper()
-	s, err := dnstest.Start(w.text())
+	s, err := dnstest.Start(w.texts()...)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, w.text())
 	}
@@ -362,7 +415,7 @@ func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 		}
 	}
 	c := s.Client()
-	return s, preflight.Outside{
+	out := preflight.Outside{
 		DNS: c, Asker: c, AuthorityPort: s.Addr().Port(), Try: w,
 		Bind: func(a netip.Addr) error {
 			if w.bad[a] {
@@ -371,5 +424,10 @@ func (w *world) start(t testing.TB) (*dnstest.Server, preflight.Outside) {
 			return nil
 		},
 		Addrs: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.25")} },
+		Probe: w, Observed: w.seen,
+		Clock:     func() preflight.Clock { return w.clock },
+		Temporary: func(a netip.Addr) bool { return w.private[a] },
 	}
+	w.odd.start(t, w, s, &out)
+	return s, out
 }

@@ -87,6 +87,7 @@ type Attempt struct {
 	DSN     bool           `json:"dsn,omitzero"`    // the remote offers DSN (RFC 3461): what was asked of it about success is its to tell
 	Stage   string         `json:"stage,omitzero"`  // resolve gate policy connect greet ehlo starttls auth mail rcpt data dot
 	Reply   Reply          `json:"reply,omitzero"`  // the remote's last word; empty when there was none
+	Class   string         `json:"class,omitzero"`  // what Reply says is missing: "PTR-EXISTS", "rate"; "" when it names nothing
 	Why     string         `json:"why,omitzero"`    // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"
 	Wait    time.Duration  `json:"wait,omitzero"`   // try again after this, when the deferral knows better than the schedule; 0: the schedule's
 	Awaits  string         `json:"awaits,omitzero"` // not "": nothing was tried; it is due again when Scheduler.Wake says that this has come about

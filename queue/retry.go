@@ -10,6 +10,9 @@ const (
 	// should not sit for the hours that spare a remote host. What is woken when
 	// its time has come waits as long, for its delay notice and its lifetime.
 	oursAtMost = 15 * time.Minute
+	// namedAtMost is that bound where a remote said what our fault is: it should
+	// not hear of us every quarter of an hour.
+	namedAtMost = time.Hour
 	// idle is the wait of a job that its worker could not work on at all.
 	idle = time.Minute
 )
@@ -67,7 +70,10 @@ func (o Options) delay(r *Recipient, a Attempt, jitter float64) time.Duration {
 	}
 	if d <= 0 {
 		d = o.Retry[min(r.Tries, len(o.Retry)-1)]
-		if a.Ours {
+		switch {
+		case a.Ours && a.Class != "":
+			d = min(d, namedAtMost)
+		case a.Ours:
 			d = min(d, oursAtMost)
 		}
 	}
@@ -91,6 +97,9 @@ func (a Attempt) reason() string {
 		}
 		if a.Host != "" {
 			s += " from " + a.Host
+		}
+		if a.Class != "" {
+			s += ": " + a.Class
 		}
 		return s
 	case a.Why != "":

@@ -10,6 +10,7 @@ func TestBook(t *testing.T) {
 	o := Options{}.withDefaults()
 	later := Attempt{Outcome: Deferred, Reply: Reply{Code: 421}}
 	ours := Attempt{Outcome: Deferred, Ours: true, Why: "gate"}
+	named := Attempt{Outcome: Deferred, Ours: true, Class: "PTR-EXISTS", Reply: Reply{Code: 550}}
 	for _, c := range []struct {
 		name     string
 		life     time.Duration
@@ -34,6 +35,9 @@ func TestBook(t *testing.T) {
 		{name: "notice", r: Recipient{Age: 3 * h, Ours: h}, a: later, state: Waiting, delay: 5 * time.Minute, notice: true},
 		{name: "no second notice", r: Recipient{Age: 5 * h, Delayed: true}, a: later, state: Waiting, delay: 5 * time.Minute},
 		{name: "our fault waits less", r: Recipient{Tries: 99}, a: ours, state: Waiting, delay: 15 * time.Minute},
+		{name: "our fault, by a remote's word", r: Recipient{Tries: 99}, a: named, state: Waiting, delay: h},
+		{name: "that at first", a: named, state: Waiting, delay: 5 * time.Minute},
+		{name: "that never bounces", r: Recipient{Age: 999 * h, Delayed: true}, a: named, state: Held, tellHeld: true},
 		{name: "our fault never bounces", r: Recipient{Age: 60 * h, Ours: 60 * h}, a: ours, state: Held, notice: true, tellHeld: true},
 		{name: "nor old mail", r: Recipient{Age: 999 * h, Delayed: true}, a: ours, state: Held, tellHeld: true},
 		{name: "the attempt's own wait", a: Attempt{Outcome: Deferred, Wait: 7 * h}, state: Waiting, delay: 7 * h},
@@ -58,10 +62,11 @@ func TestJitterStaysNear(t *testing.T) {
 
 func TestReason(t *testing.T) {
 	for want, a := range map[string]Attempt{
-		"451 4.7.1 from mx.example": {Host: "mx.example", Reply: Reply{Code: 451, Status: "4.7.1"}, Why: "unused"},
-		"421":                       {Reply: Reply{Code: 421}},
-		"no route to host":          {Host: "mx.example", Why: "no route to host"},
-		"no reason given":           {},
+		"451 4.7.1 from mx.example":              {Host: "mx.example", Reply: Reply{Code: 451, Status: "4.7.1"}, Why: "unused"},
+		"550 5.7.25 from mx.example: PTR-EXISTS": {Host: "mx.example", Class: "PTR-EXISTS", Reply: Reply{Code: 550, Status: "5.7.25"}},
+		"421":                                    {Reply: Reply{Code: 421}},
+		"no route to host":                       {Host: "mx.example", Why: "no route to host"},
+		"no reason given":                        {},
 	} {
 		if got := a.reason(); got != want {
 			t.Errorf("reason %q, want %q", got, want)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,14 @@ func resolver(o Options) *dns.Client {
 // SMTP client that delivery uses, so that it judges what would happen.
 func outside(o Options) preflight.Outside {
 	c := resolver(o)
-	return preflight.Outside{DNS: c, Asker: c, AuthorityPort: o.DNS.Port, Try: deliver.NewTrier(o.Deliver, c)}
+	return preflight.Outside{
+		DNS: c, Asker: c, AuthorityPort: o.DNS.Port,
+		Try: deliver.NewTrier(o.Deliver, c), Probe: deliver.NewProber(o.Deliver, c),
+		Observed: preflight.NewObservations(), Lines: c.OverTCP,
+		From: func(bind netip.Addr, server netip.AddrPort) dns.Resolver {
+			return dns.NewClient([]netip.AddrPort{server}).From(bind)
+		},
+	}
 }
 
 // StatusLine is a report in one line: "fail: PTR-EXISTS -> smarthost".
@@ -63,6 +71,7 @@ func (r *Relay) desk() *admin.Server {
 	o, since := r.o.Admin, time.Now()
 	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
 	o.Metrics = r.metrics()
+	o.Look = r.look
 	return admin.New(o, r.store, func() admin.Status {
 		rep := r.gate.Report()
 		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
 	"smtprelay/queue"
 	"smtprelay/relay/deliver"
 	"smtprelay/relay/report"
@@ -56,14 +57,24 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	}, nil
 }
 
-// Preflight judges what stands now, once, without history.
-func Preflight(ctx context.Context, o Options) *preflight.Report {
+// Preflight judges what stands now, once, without history; with edits, what
+// would stand then.
+func Preflight(ctx context.Context, o Options, edits ...dns.Edit) *preflight.Report {
 	at := time.Now()
-	findings, questions := preflight.Run(ctx, &o.Plan, outside(o))
-	r := preflight.Judge(&o.Plan, findings, at)
+	out := outside(o)
+	findings, questions := preflight.Run(ctx, &o.Plan, preflight.Suppose(out, edits))
+	r := preflight.Judge(o.Plan.Learn(out.Observed, time.Now()), findings, at)
 	r.Took, r.Questions = time.Since(at), questions
 	r.Host, _ = os.Hostname()
+	for _, e := range edits {
+		r.Supposed = append(r.Supposed, e.String())
+	}
 	return r
+}
+
+// Trace goes the way from the root of DNS to the name of each source's address.
+func Trace(ctx context.Context, o Options) []preflight.Trace {
+	return preflight.Walks(ctx, &o.Plan, outside(o))
 }
 
 // Run serves until ctx ends, then drains: nothing accepted is lost, whatever

@@ -1,6 +1,6 @@
 // Package interop shows the relay among programs that nobody here wrote: BIND
-// as root, registry, hoster and provider, unbound as resolver, Postfix as a
-// strict receiver and as a smart host, systemd as what starts the relay, and
+// as root, registry, hoster and provider, unbound as resolver, Postfix and Exim as
+// strict receivers, Postfix as a smart host, systemd as what starts the relay, and
 // the mail programs of applications. It is all tests, run by `make interop`
 // as root on a Debian system.
 //
@@ -23,7 +23,8 @@
 // its domain NAME.test, and what is expected of a receiver, of the preflight and
 // of the relay. It starts from testdata/common, which is all in order, says
 // what is otherwise, and is a script of package testscript. Its commands are
-// told in commands_test.go.
+// told in commands_test.go. What the preflight foretells of a set-up is held
+// against what the receivers do; docs/forecasts.md is the table, written by -update.
 //
 // testdata/peer/NAME.txtar is a server of the others, testdata/app/NAME.txtar a
 // program that sends mail. The words in them are told at type peer. A peer that

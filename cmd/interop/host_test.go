@@ -51,27 +51,30 @@ func (h *host) mount(root string) error {
 			return err
 		}
 	}
-	return errors.Join(
-		syscall.Mount("overlay", h.dir, "overlay", 0, "lowerdir="+root+",upperdir="+upper+",workdir="+scratch),
-		syscall.Mount("proc", filepath.Join(h.dir, "proc"), "proc", 0, ""),
+	return inTurn(
+		func() error {
+			return syscall.Mount("overlay", h.dir, "overlay", 0, "lowerdir="+root+",upperdir="+upper+",workdir="+scratch)
+		},
+		func() error { return syscall.Mount("proc", filepath.Join(h.dir, "proc"), "proc", 0, "") },
 	)
 }
 
 // connect lays the cable and gives the addresses. There is no default route.
 func (h *host) connect(cable int) error {
 	end := fmt.Sprintf("cable%d", cable)
-	if err := errors.Join(
-		sh("ip", "netns", "add", h.name),
-		sh("ip", "link", "add", end, "type", "veth", "peer", "name", "eth0", "netns", h.name),
-		sh("ip", "link", "set", end, "master", "switch", "up"),
-		sh("ip", "-n", h.name, "link", "set", "lo", "up"),
-		sh("ip", "-n", h.name, "link", "set", "eth0", "up"),
-	); err != nil {
-		return err
+	for _, words := range []string{
+		"netns add " + h.name,
+		"link add " + end + " type veth peer name eth0 netns " + h.name,
+		"link set " + end + " master switch up",
+		"-n " + h.name + " link set lo up",
+		"-n " + h.name + " link set eth0 up",
+	} {
+		if err := sh("ip", strings.Fields(words)...); err != nil {
+			return err
+		}
 	}
 	for _, a := range h.addrs {
-		// nodad: it counts from now on, not when the neighbours have been asked.
-		if err := sh("ip", "-n", h.name, "addr", "add", a.String(), "dev", "eth0", "nodad"); err != nil {
+		if err := h.address(a); err != nil {
 			return err
 		}
 	}
@@ -87,6 +90,12 @@ func (h *host) connect(cable int) error {
 		}
 	}
 	return h.allow("net/ipv4/ip_unprivileged_port_start", "0")
+}
+
+// address gives it one: it counts from now on, not when the neighbours have been
+// asked whether it is theirs.
+func (h *host) address(a netip.Addr) error {
+	return sh("ip", "-n", h.name, "addr", "add", a.String(), "dev", "eth0", "nodad")
 }
 
 // allow sets a sysctl of its network.
@@ -136,23 +145,44 @@ var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 // run a command to its end; what it said on stderr stands in the error.
 func (h *host) run(user, name string, args ...string) (string, error) {
-	c := h.command(user, name, args...)
-	var out, words bytes.Buffer
-	c.Stdout, c.Stderr = &out, &words
-	if err := bounded(c); err != nil {
-		return out.String(), fmt.Errorf("%s: %s %s: %w\n%s%s", h.name, name, strings.Join(args, " "), err, out.String(), words.String())
+	out, err := ended(h.command(user, name, args...))
+	if err != nil {
+		err = fmt.Errorf("%s: %s %s: %w", h.name, name, strings.Join(args, " "), err)
 	}
-	return out.String(), nil
+	return out, err
 }
 
-// bounded runs a command that must end within our patience.
-func bounded(c *exec.Cmd) error {
-	if err := c.Start(); err != nil {
-		return err
+// ended runs a command that has to end within our patience, and returns what it
+// wrote to standard output; all it wrote stands in the error.
+func ended(c *exec.Cmd) (string, error) {
+	var out, words bytes.Buffer
+	c.Stdout, c.Stderr = &out, &words
+	if c.SysProcAttr == nil {
+		c.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	late := time.AfterFunc(patience, func() { c.Process.Kill() })
-	defer late.Stop()
-	return c.Wait()
+	c.SysProcAttr.Setpgid, c.WaitDelay = true, time.Second
+	if err := c.Start(); err != nil {
+		return "", err
+	}
+	late := time.AfterFunc(patience, func() { syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
+	err := c.Wait()
+	if !late.Stop() {
+		err = fmt.Errorf("not done in %s: %w", patience, err)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w\n%s%s", err, out.String(), words.String())
+	}
+	return out.String(), err
+}
+
+// inTurn does one after the other, up to the first that fails.
+func inTurn(steps ...func() error) error {
+	for _, do := range steps {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // program is one that goes on running.
@@ -204,6 +234,7 @@ func (p *program) stop() error {
 		return nil
 	case <-time.After(patience):
 		p.cmd.Process.Kill()
+		<-p.done
 		return errors.New("it did not end at SIGTERM")
 	}
 }

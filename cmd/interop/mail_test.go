@@ -19,8 +19,8 @@ import (
 type receiver struct {
 	*peer
 	mu   sync.Mutex
-	read map[string]bool   // files of the Maildir
-	box  map[string]letter // by idField
+	read map[string]bool     // files of the Maildir
+	box  map[string][]letter // by idField
 }
 
 // letter is a message as it arrived, lines ended by CRLF as they were on the wire.
@@ -30,9 +30,9 @@ type letter struct {
 	header mail.Header
 }
 
-// find waits for the message with this idField.
-func (r *receiver) find(id string) (letter, error) {
-	late := time.After(patience)
+// find waits until then for the message with this idField.
+func (r *receiver) find(id string, until time.Time) (letter, error) {
+	late := time.After(time.Until(until))
 	for {
 		_, more := r.log.since(0) // a delivery is logged when it has been made
 		if l, ok, err := r.look(id); err != nil || ok {
@@ -41,7 +41,7 @@ func (r *receiver) find(id string) (letter, error) {
 		select {
 		case <-more:
 		case <-late:
-			return letter{}, fmt.Errorf("%s did not get %s in %s", r.name, id, patience)
+			return letter{}, fmt.Errorf("%s did not get %s in time", r.name, id)
 		}
 	}
 }
@@ -67,38 +67,57 @@ func (r *receiver) look(id string) (letter, bool, error) {
 			return letter{}, false, fmt.Errorf("%s: %w", f.Name(), err)
 		}
 		r.read[f.Name()] = true
-		r.box[m.Header.Get(idField)] = letter{f.Name(), bytes.ReplaceAll(raw, []byte("\n"), []byte("\r\n")), m.Header}
+		of := m.Header.Get(idField)
+		r.box[of] = append(r.box[of], letter{f.Name(), bytes.ReplaceAll(raw, []byte("\n"), []byte("\r\n")), m.Header})
 	}
-	l, ok := r.box[id]
-	return l, ok, nil
+	if all := r.box[id]; len(all) > 0 {
+		return all[0], true, nil
+	}
+	return letter{}, false, nil
+}
+
+// twice lists what came more than once in all.
+func (r *receiver) twice() (ids []string, err error) {
+	if _, _, err := r.look(""); err != nil {
+		return nil, err
+	}
+	for id, all := range r.box {
+		if id != "" && len(all) > 1 {
+			ids = append(ids, fmt.Sprintf("%s: %d times", id, len(all)))
+		}
+	}
+	return ids, nil
 }
 
 // way that a letter came: from which of these addresses it was handed in, and
 // whatever is not as it should be.
-func (l letter) way(direct []netip.Addr, smarthost netip.Addr) string {
+func (l letter) way(domain string, direct []netip.Addr, smarthost netip.Addr) string {
 	top := l.header.Get("Received")
 	way := "nobody known: " + top
 	for _, a := range direct {
-		if strings.Contains(top, bracketed(a)) {
+		if from(top, a) {
 			way = "direct from " + a.String()
 		}
 	}
-	if strings.Contains(top, bracketed(smarthost)) {
+	if from(top, smarthost) {
 		way = "smarthost"
 	}
 	if !regexp.MustCompile(`(?i)esmtps`).MatchString(top) {
 		way += ", without TLS"
 	}
-	if results := l.header.Get("Authentication-Results"); !strings.Contains(results, "dkim=pass") {
+	if results := l.header.Get("Authentication-Results"); !signed(results, domain) {
 		way += ", " + results
 	}
 	return way
 }
 
-// bracketed is an address as it stands in Received fields.
-func bracketed(a netip.Addr) string {
-	if a.Is6() {
-		return "[IPv6:" + a.String() + "]"
-	}
-	return "[" + a.String() + "]"
+// signed tells whether the results name a good signature of the domain.
+func signed(results, domain string) bool {
+	return regexp.MustCompile(`(?s)dkim=pass .{0,80}?header\.d=` + regexp.QuoteMeta(domain) + `\b`).MatchString(results)
+}
+
+// from tells whether a Received field names an address as the client's, in one
+// of the ways that are in use.
+func from(received string, a netip.Addr) bool {
+	return strings.Contains(received, "["+a.String()+"]") || strings.Contains(received, "[IPv6:"+a.String()+"]")
 }

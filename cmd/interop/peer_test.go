@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -24,7 +25,8 @@ import (
 //	setup COMMAND     run once, by the shell
 //	daemon COMMAND    runs all the time
 //	ready REGEX       what the last daemon, or syslog, says when it is up
-//	receives DOMAIN   it takes mail for the domain, into the Maildir /var/mail/box
+//	receives DOMAIN   it takes mail for the domain, into the Maildir /var/mail/box, and
+//	                  says in Authentication-Results what it thinks of DKIM
 //	says WORD REGEX   a refusal that matches is for the requirement WORD
 //	verify COMMAND    prints "FILE pass" for each message there that another DKIM
 //	                  verifier than its own accepts, else "FILE" and why not
@@ -158,6 +160,11 @@ func (p *peer) requirement(reply string) string {
 		}
 	}
 	return ""
+}
+
+// knows tells whether it ever refuses for the requirement.
+func (p *peer) knows(word string) bool {
+	return slices.ContainsFunc(p.says, func(s saying) bool { return s.word == word })
 }
 
 // up writes its files and starts its daemons.

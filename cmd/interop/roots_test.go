@@ -34,17 +34,17 @@ func makeRoots(ps []*peer) error {
 	if missing != nil {
 		return fmt.Errorf("no %s here: on Debian, apt-get install mmdebstrap iproute2", strings.Join(missing, ", "))
 	}
-	unlock, err := lockCache()
+	lock, err := lockCache()
 	if err != nil {
 		return err
 	}
-	defer unlock()
 	for name := range packagesOf(ps) {
 		if err := makeRoot(name, ps); err != nil {
 			return fmt.Errorf("make the root %s: %w", name, err)
 		}
 	}
-	return nil
+	// Whoever wants others waits until we have ended: the roots are in use.
+	return syscall.Flock(int(lock.Fd()), syscall.LOCK_SH)
 }
 
 // packagesOf each root: what the peers in it ask for.
@@ -68,7 +68,8 @@ func cacheDir() string {
 	return filepath.Join(dir, "relay-interop")
 }
 
-func lockCache() (unlock func(), err error) {
+// lockCache for ourselves, if anything is missing in it; the lock ends with us.
+func lockCache() (*os.File, error) {
 	if err := os.MkdirAll(cacheDir(), 0o755); err != nil {
 		return nil, err
 	}
@@ -76,11 +77,12 @@ func lockCache() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return func() { f.Close() }, nil
+	held = f
+	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 }
+
+// held keeps the lock's file open.
+var held *os.File
 
 // rootPath of a root with these packages, of the Debian that runs here.
 func rootPath(name string, packages []string) string {
@@ -94,7 +96,7 @@ func makeRoot(name string, ps []*peer) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	old, err := filepath.Glob(filepath.Join(cacheDir(), name+"-*"))
+	old, err := filepath.Glob(filepath.Join(cacheDir(), name+"-????????????"))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 )
 
@@ -52,17 +54,46 @@ func sandboxed() (code int, err error) {
 		<-signals
 		c.Process.Kill()
 	}()
-	err = c.Wait()
+	err = errors.Join(c.Wait(), dropCgroup(cgroupOf(work)))
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return max(exit.ExitCode(), 1), nil
 	}
 	return 0, err
 }
 
+// cgroupOf names the control groups of a run, below the root of cgroup2.
+func cgroupOf(work string) string { return filepath.Base(work) }
+
+// dropCgroup removes a control group and those below it, wherever cgroup2 is mounted.
+func dropCgroup(name string) error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		f := strings.Fields(line)
+		if len(f) < 3 || f[2] != "cgroup2" {
+			continue
+		}
+		var groups []string
+		err := filepath.WalkDir(filepath.Join(f[1], name), func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				groups = append(groups, path)
+			}
+			return nil
+		})
+		for _, g := range slices.Backward(groups) {
+			err = errors.Join(err, os.Remove(g))
+		}
+		return err
+	}
+	return nil
+}
+
 // swept removes what is left of a run; the logs too when all went well, else it
 // says where they are.
 func swept(work string, all bool) error {
-	if all {
+	if logs, _ := os.ReadDir(filepath.Join(work, "logs")); all || len(logs) == 0 {
 		return os.RemoveAll(work)
 	}
 	fmt.Printf("\nwhat every server wrote is in %s\n", filepath.Join(work, "logs"))
@@ -93,21 +124,22 @@ func prepare(work string) error {
 // and there is a switch for their cables.
 func settleIn(work string) error {
 	live := filepath.Join(work, "live")
-	return errors.Join(
-		syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""),
-		syscall.Mount("proc", "/proc", "proc", 0, ""),
-		syscall.Mount("interop", live, "tmpfs", 0, "mode=755"),
-		syscall.Mount("interop", "/run", "tmpfs", 0, "mode=755"),
-		syscall.Mkdir("/run/netns", 0o755),
-		sh("ip", "link", "add", "switch", "type", "bridge"),
-		sh("ip", "link", "set", "switch", "up"),
+	return inTurn(
+		func() error { return syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "") },
+		func() error { return syscall.Mount("proc", "/proc", "proc", 0, "") },
+		func() error { return syscall.Mount("interop", live, "tmpfs", 0, "mode=755") },
+		func() error { return syscall.Mount("interop", "/run", "tmpfs", 0, "mode=755") },
+		func() error { return syscall.Mkdir("/run/netns", 0o755) },
+		func() error { return os.Setenv("GOTMPDIR", live) }, // of testscript, too
+		func() error { return sh("ip", "link", "add", "switch", "type", "bridge") },
+		func() error { return sh("ip", "link", "set", "switch", "up") },
 	)
 }
 
 // sh runs a command of the machine that the test runs on.
 func sh(name string, args ...string) error {
-	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %q: %w: %s", name, args, err, out)
+	if _, err := ended(exec.Command(name, args...)); err != nil {
+		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 	}
 	return nil
 }

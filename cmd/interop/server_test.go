@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,6 +21,8 @@ type server struct {
 	ip4, ip6      netip.Addr
 	files         string // where those of the script lie
 
+	forecast *forecast
+
 	relay  *program
 	booted *booted     // where systemd runs the relay
 	out    *transcript // of the relay
@@ -31,8 +32,8 @@ type server struct {
 
 // posted is a message on its way.
 type posted struct {
-	app, id string
-	to      *receiver
+	id, queued string // idField, and the relay's own id
+	to         *receiver
 }
 
 type serverKey struct{}
@@ -54,6 +55,7 @@ func (w *world) setup(env *testscript.Env) error {
 	} {
 		env.Setenv(v[0], v[1])
 	}
+	s.forecast = w.forecasts.of(s.setup)
 	if err := s.common(env); err != nil {
 		return err
 	}
@@ -70,7 +72,7 @@ func (w *world) setup(env *testscript.Env) error {
 			s.relay.stop()
 		}
 		if s.booted != nil {
-			s.booted.systemd.cmd.Process.Kill()
+			s.booted.off()
 		}
 	})
 	if err := s.install(); err != nil {
@@ -108,32 +110,38 @@ func (s *server) common(env *testscript.Env) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(name, []byte(os.Expand(string(text), env.Getenv)), 0o644); err != nil {
+		if err := os.WriteFile(name, []byte(filled(string(text), env)), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *server) file(name string) string {
+// filled has the values of the names that are known; $TTL and the like stay.
+func filled(text string, env *testscript.Env) string {
+	return os.Expand(text, func(key string) string {
+		if v := env.Getenv(key); v != "" {
+			return v
+		}
+		return "$" + key
+	})
+}
+
+// file of the script, or of the common ones.
+func (s *server) file(name string) (string, error) {
 	text, err := os.ReadFile(filepath.Join(s.files, name))
-	if err != nil {
-		panic(err) // it is one of the common files
-	}
-	return string(text)
+	return string(text), err
 }
 
 // install the relay as the README says, and the applications.
 func (s *server) install() error {
-	binary, err := os.ReadFile(filepath.Join(s.work, "bin/relay"))
-	if err != nil {
-		return err
-	}
 	certificate, err := os.ReadFile(filepath.Join(s.smarthost.dir, "etc/ssl/host.pem"))
 	if err != nil {
 		return err
 	}
-	if err := s.write("/usr/local/bin/relay", string(binary), 0o755); err != nil {
+	// By another process: what we have open for writing while a command starts
+	// could not be executed ("text file busy").
+	if err := sh("install", "-m", "755", filepath.Join(s.work, "bin/relay"), filepath.Join(s.dir, "usr/local/bin/relay")); err != nil {
 		return err
 	}
 	if _, err := s.run("", "sh", "-ec", `
@@ -150,26 +158,32 @@ func (s *server) install() error {
 			}
 		}
 	}
-	return errors.Join(
-		s.write("/etc/relay/smarthost.pem", string(certificate), 0o644),
-		s.write("/etc/relay/smarthost.password", "correct-horse\n", 0o640),
-		s.configure(true),
-		s.chgrp("/etc/relay/smarthost.password"),
+	return inTurn(
+		func() error { return s.write("/etc/relay/smarthost.pem", string(certificate), 0o644) },
+		func() error { return s.write("/etc/relay/smarthost.password", "correct-horse\n", 0o640) },
+		func() error {
+			_, err := s.run("", "chgrp", "relay", "/etc/relay/smarthost.password")
+			return err
+		},
+		func() error { return s.configure(true) },
 	)
-}
-
-func (s *server) chgrp(name string) error {
-	_, err := s.run("", "chgrp", "relay", name)
-	return err
 }
 
 // configure the relay, with a smart host to fall back to or without.
 func (s *server) configure(smarthost bool) error {
-	text := s.file("relay.toml") + s.file("sources.toml")
+	names := []string{"relay.toml", "sources.toml"}
 	if smarthost {
-		text += s.file("smarthost.toml")
+		names = append(names, "smarthost.toml")
 	}
-	return s.write("/etc/relay/relay.toml", text, 0o644)
+	whole := ""
+	for _, name := range names {
+		text, err := s.file(name)
+		if err != nil {
+			return err
+		}
+		whole += text
+	}
+	return s.write("/etc/relay/relay.toml", whole, 0o644)
 }
 
 // inDNS makes a DKIM key, and publishes the zone of the domain with the record
@@ -179,11 +193,19 @@ func (s *server) inDNS() error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(s.files, "records.zone"), []byte(s.file("records.zone")+printed), 0o644); err != nil {
+	records, err := s.file("records.zone")
+	if err != nil {
 		return err
 	}
-	if err := s.publish(s.domain, s.names["hoster"], s.file("records.zone")); err != nil {
+	if err := os.WriteFile(filepath.Join(s.files, "records.zone"), []byte(records+printed), 0o644); err != nil {
 		return err
 	}
-	return s.names["isp"].add(s.file("reverse.zone"))
+	if err := s.publish(s.domain, s.names["hoster"], records+printed); err != nil {
+		return err
+	}
+	reverse, err := s.file("reverse.zone")
+	if err != nil {
+		return err
+	}
+	return s.names["isp"].add(reverse)
 }

@@ -23,7 +23,7 @@ type shape struct {
 // shapes of the messages. Lines end in LF, as in files. What is mended on the
 // way is what docs/standards.md says.
 var shapes = []shape{
-	{name: "plain", body: words(20)},
+	{name: "plain", body: lines(20)},
 	{name: "one word", body: fixed("Hello.\n")},
 	{name: "empty body", body: fixed("")},
 	{name: "no final newline", body: fixed("The last line has no end.")},
@@ -42,14 +42,14 @@ var shapes = []shape{
 	{name: "quoted-printable", fields: "MIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n",
 		body: fixed("Gr=C3=BC=C3=9Fe, in einer Zeile, die so lang ist, dass sie gebrochen werden mu=\n=C3=9F.=20\n")},
 	{name: "encoded words and folded fields", fields: "X-Long: a field\n that is folded\n\tover three lines\nComments: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n  =?utf-8?b?8J+Trg==?=\n" +
-		"References: " + strings.Repeat("<0123456789abcdef0123456789abcdef@example.test>\n ", 20) + "<last@example.test>\n", body: words(3)},
+		"References: " + strings.Repeat("<0123456789abcdef0123456789abcdef@example.test>\n ", 20) + "<last@example.test>\n", body: lines(3)},
 	{name: "HTML, long lines", fields: "MIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: 8bit\n",
 		body: fixed("<html><body><p style=\"" + strings.Repeat("margin:0;", 100) + "\">Grüße</p></body></html>\n")},
 	{name: "HTML, lines too long", mended: true, fields: "MIME-Version: 1.0\nContent-Type: text/html; charset=utf-8\nContent-Transfer-Encoding: 8bit\n",
 		body: fixed("<html><body>" + strings.Repeat("<p>ein Absatz – und noch einer</p>", 200) + "</body></html>\n")},
-	{name: "raw UTF-8 in a field", fields: "Comments: Grüße, nicht verschlüsselt\n", body: words(2)},
-	{name: "no Date and Message-ID", undated: true, body: words(2)},
-	{name: "Bcc", removed: "Bcc: carol@example.test,\n dave@example.test\n", body: words(2)},
+	{name: "raw UTF-8 in a field", fields: "Comments: Grüße, nicht verschlüsselt\n", body: lines(2)},
+	{name: "no Date and Message-ID", undated: true, body: lines(2)},
+	{name: "Bcc", removed: "Bcc: carol@example.test,\n dave@example.test\n", body: lines(2)},
 	{name: "text and HTML", fields: "MIME-Version: 1.0\nContent-Type: multipart/alternative; boundary=\"=_b1\"\n",
 		body: fixed("This has parts.\n--=_b1\nContent-Type: text/plain\n\nHello.\n--=_b1\nContent-Type: text/html\n\n<p>Hello.</p>\n--=_b1--\nafter the end\n")},
 	{name: "an attachment", fields: "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"=_b2\"\n", body: attachment(40 << 10)},
@@ -58,8 +58,8 @@ var shapes = []shape{
 
 func fixed(text string) func(*rand.Rand) string { return func(*rand.Rand) string { return text } }
 
-// words are paragraphs of n lines.
-func words(n int) func(*rand.Rand) string {
+// lines are n of them, in paragraphs.
+func lines(n int) func(*rand.Rand) string {
 	return func(r *rand.Rand) string {
 		list := strings.Fields("mail relay queue zone record address name answer question host domain the a of and is not was")
 		var b strings.Builder

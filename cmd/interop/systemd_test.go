@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,23 +23,41 @@ import (
 type booted struct {
 	*host
 	systemd *program
+	log     *program // journalctl, which tells what the relay writes
 }
 
-// bootScript gives systemd what it wants of a machine, then becomes it.
-const bootScript = `
+// cgroupScript makes a control group of the host's own ($1), in which systemd sees
+// nothing else. It goes when the run has ended.
+const cgroupScript = `
 mount --make-rprivate /
+mount -t cgroup2 cgroup2 /mnt
+mkdir -p "/mnt/$1"
+echo 0 >"/mnt/$1/cgroup.procs"
+umount /mnt
+exec unshare --cgroup -- sh -ec "$2" "$0"
+`
+
+// bootScript gives systemd what it wants of a machine, then becomes it. What is
+// the kernel's alone it may not touch: there is only one, and it is not ours.
+const bootScript = `
 cd "$0"
 umount proc
 mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
 mount -t tmpfs -o mode=755 cgroup sys/fs/cgroup
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 run run
 rm -f dev/console dev/log
+for unit in systemd-binfmt.service proc-sys-fs-binfmt_misc.automount systemd-sysctl.service modprobe@.service \
+	systemd-modules-load.service systemd-udevd.service systemd-udev-trigger.service; do
+	ln -sf /dev/null "etc/systemd/system/$unit"
+done
 mkdir -p .outside
 pivot_root . .outside
 umount -l /.outside
-exec /lib/systemd/systemd --system --unit=basic.target --show-status=no
+exec setpriv --bounding-set=-sys_module -- /lib/systemd/systemd --system --unit=basic.target --show-status=no
 `
 
 // boot starts systemd and waits until it has.
@@ -52,10 +71,11 @@ func (h *host) boot(out *transcript) (*booted, error) {
 		return nil, err
 	}
 	defer ready.Close()
-	c := exec.Command("nsenter", "--net=/run/netns/"+h.name, "sh", "-ec", bootScript, h.dir)
+	group := filepath.Join(cgroupOf(os.Getenv(workEnv)), h.name)
+	c := exec.Command("nsenter", "--net=/run/netns/"+h.name, "sh", "-ec", cgroupScript, h.dir, group, bootScript)
 	c.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "container=other", "NOTIFY_SOCKET=/booted"}
 	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
 	}
 	p, err := begin(c, out)
 	if err != nil {
@@ -71,22 +91,31 @@ func (h *host) boot(out *transcript) (*booted, error) {
 			return nil, errors.Join(fmt.Errorf("systemd did not come up: %w\n%s", err, text), p.cmd.Process.Kill())
 		}
 		if bytes.Contains(buf[:n], []byte("READY=1")) {
-			return &booted{h, p}, nil
+			b := &booted{host: h, systemd: p}
+			b.log, err = begin(b.command("journalctl", "--follow", "--output=cat", "--unit=relay.service"), out)
+			return b, err
 		}
 	}
 }
 
-// run a command in there.
-func (b *booted) run(name string, args ...string) (string, error) {
+// off, as a machine whose power fails.
+func (b *booted) off() { b.systemd.cmd.Process.Kill() }
+
+// command in there.
+func (b *booted) command(name string, args ...string) *exec.Cmd {
 	in := []string{fmt.Sprintf("--target=%d", b.systemd.cmd.Process.Pid), "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd", "--", name}
 	c := exec.Command("nsenter", append(in, args...)...)
 	c.Env = environment
-	var out strings.Builder
-	c.Stdout, c.Stderr = &out, &out
-	if err := bounded(c); err != nil {
-		return out.String(), fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out.String())
+	return c
+}
+
+// run a command in there.
+func (b *booted) run(name string, args ...string) (string, error) {
+	out, err := ended(b.command(name, args...))
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 	}
-	return out.String(), nil
+	return out, err
 }
 
 // property of the relay's unit.
@@ -95,18 +124,25 @@ func (b *booted) property(name string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// begin starts the service; it is up when it has said so.
-func (b *booted) begin() error {
-	if _, err := b.run("systemctl", "start", "relay.service"); err != nil {
-		code, perr := b.property("ExecMainStatus")
-		restarts, rerr := b.property("NRestarts")
-		n, nerr := strconv.Atoi(code)
-		if perr != nil || rerr != nil || nerr != nil || n == 0 || restarts != "0" {
-			return errors.Join(err, fmt.Errorf("exit code %s, %s restarts", code, restarts), perr, rerr)
-		}
-		return exited(n)
+// begin starts the service; it is up when it has said so. One that ended with 78
+// is not to be tried again.
+func (b *booted) begin(out *transcript) error {
+	before, _ := out.since(0)
+	_, err := b.run("systemctl", "start", "relay.service")
+	if err == nil {
+		return nil
 	}
-	return nil
+	code, cerr := b.property("ExecMainStatus")
+	state, serr := b.property("ActiveState")
+	n, nerr := strconv.Atoi(code)
+	if state != "failed" || cerr != nil || serr != nil || nerr != nil {
+		return errors.Join(err, fmt.Errorf("exit code %q, the unit is %q", code, state), cerr, serr)
+	}
+	if err := b.log.out.await(regexp.MustCompile("relay: error: "), len(before), b.log.done); err != nil {
+		return err
+	}
+	text, _ := out.since(len(before))
+	return refusal(n, text)
 }
 
 func (b *booted) stop() error {
@@ -141,23 +177,39 @@ func cmdBoot(s *server, _ []string) error {
 	return err
 }
 
-// cmdUnit: unit verified | exposed LIMIT. What systemd's own tools say of the unit.
+// cmdUnit: unit verified | exposed at-most LIMIT. What systemd's own tools say of the unit.
 func cmdUnit(s *server, args []string) error {
 	const unit = "/etc/systemd/system/relay.service"
-	switch strings.Join(args[:1], "") {
-	case "verified":
+	switch {
+	case args[0] == "verified":
 		return s.expect("systemd-analyze verify", args, func() (string, error) {
 			out, err := s.booted.run("systemd-analyze", "verify", unit)
 			return "verified" + out, err
 		})
-	case "exposed":
+	case args[0] == "exposed" && len(args) == 3:
 		return s.expect("systemd-analyze security", args, func() (string, error) {
 			out, err := s.booted.run("systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold="+strings.ReplaceAll(args[2], ".", ""), unit)
 			lines := strings.Split(strings.TrimSpace(out), "\n")
 			return strings.Join(args, " ") + ": " + lines[len(lines)-1], err
 		})
 	}
-	return errors.New("unit verified | exposed at-most LIMIT")
+	return errUsage
+}
+
+// cmdCannot: cannot COMMAND... What a command may not do that runs where the relay
+// does, with its view of the file system and as its user.
+func cmdCannot(s *server, args []string) error {
+	return s.expect("the process", append([]string{"cannot"}, args...), func() (string, error) {
+		pid, err := s.booted.property("MainPID")
+		if err != nil {
+			return "", err
+		}
+		in := []string{"--target", pid, "--mount", "--", "setpriv", "--reuid=relay", "--regid=relay", "--clear-groups", "--"}
+		if _, err := s.booted.run("nsenter", append(in, args...)...); exitCode(err) > 0 {
+			return "cannot " + strings.Join(args, " "), nil
+		}
+		return "can, or did not run", err
+	})
 }
 
 // cmdConfined: confined NAME=VALUE... The user of the running relay, and what

@@ -32,7 +32,10 @@ func (r row) ok() bool {
 	return ok && (rest == "" || strings.HasPrefix(rest, ": "))
 }
 
-func (t *table) print(w io.Writer) {
+// print the rows, and return how many are not as expected.
+func (t *table) print(w io.Writer) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	slices.SortStableFunc(t.rows, func(a, b row) int { return cmp.Compare(a.setup, b.setup) })
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\n\tset-up\twhat\texpected\tseen")
@@ -52,4 +55,5 @@ func (t *table) print(w io.Writer) {
 	}
 	tw.Flush()
 	fmt.Fprintf(w, "\n%d as expected, %d not\n", good, len(t.rows)-good)
+	return len(t.rows) - good
 }

@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime/quotedprintable"
 	"net/mail"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -22,80 +23,112 @@ type mailing struct {
 	shape    *shape
 	app      *peer
 	id, text string
+	letter   letter // as it arrived
 }
 
-// cmdShapes: shapes N. Every application sends messages of every shape it can,
-// N in all, and the receivers have them as they were sent.
+// cmdShapes: shapes N RECEIVER. Every application sends messages of every shape
+// it can, N in all, and the receiver has them as they were sent.
 func cmdShapes(s *server, args []string) error {
 	n, err := strconv.Atoi(args[0])
 	if err != nil {
 		return err
 	}
-	r := s.receivers[0]
+	i := slices.IndexFunc(s.receivers, func(r *receiver) bool { return r.name == args[1] })
+	if i < 0 || s.receivers[i].verify == "" {
+		return fmt.Errorf("no receiver %q that verifies", args[1])
+	}
+	r := s.receivers[i]
 	all, err := s.mailings(n, r)
 	if err != nil {
 		return err
 	}
-	s.count = n
-	var errs []error
-	counts, letters := map[string]int{}, map[string]letter{}
-	for _, m := range all {
-		l, err := r.find(m.id)
-		if err == nil {
-			letters[l.file] = l
-			err = m.compare(l)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s by %s, %s: %w", m.shape.name, m.app.name, m.id, err))
-			continue
-		}
-		counts[m.shape.name]++
+	if err := arrived(all, r); err != nil {
+		return err
 	}
-	for i := range shapes {
-		name := shapes[i].name
-		sent := len(slices.DeleteFunc(slices.Clone(all), func(m *mailing) bool { return m.shape.name != name }))
-		errs = append(errs, s.expect(name, []string{fmt.Sprintf("%d as sent", sent)}, func() (string, error) {
-			return fmt.Sprintf("%d as sent", counts[name]), nil
+	wrong := []error{s.asSent(all)}
+	for _, v := range []struct {
+		what   string
+		verify func([]*mailing) error
+	}{{"DKIM, to " + r.name, s.verified}, {"DKIM, to another verifier", r.verifiedAgain}} {
+		wrong = append(wrong, s.expect(v.what, []string{"all signatures good"}, func() (string, error) {
+			if err := v.verify(all); err != nil {
+				return "", err
+			}
+			return "all signatures good", nil
 		}))
 	}
-	want := []string{fmt.Sprintf("%d signatures good", n)}
-	errs = append(errs, s.expect("OpenDKIM", want, func() (string, error) {
-		good := 0
-		for id, l := range letters {
-			if results := l.header.Get("Authentication-Results"); strings.Contains(results, "dkim=pass") {
-				good++
-			} else {
-				errs = append(errs, fmt.Errorf("%s: %s", id, results))
-			}
+	return errors.Join(wrong...)
+}
+
+// arrived waits for all of them.
+func arrived(all []*mailing, r *receiver) (err error) {
+	late := time.Now().Add(2 * patience)
+	for _, m := range all {
+		if m.letter, err = r.find(m.id, late); err != nil {
+			return fmt.Errorf("%s by %s: %w", m.shape.name, m.app.name, err)
 		}
-		return fmt.Sprintf("%d signatures good", good), nil
-	}), s.expect("dkimpy", want, func() (string, error) {
-		out, err := r.run("", "sh", "-c", r.verify)
-		if err != nil {
-			return "", err
+	}
+	return nil
+}
+
+// asSent counts, shape by shape, what is as it was sent.
+func (s *server) asSent(all []*mailing) error {
+	var wrong []error
+	good, sent := map[string]int{}, map[string]int{}
+	for _, m := range all {
+		sent[m.shape.name]++
+		if err := m.compare(); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s by %s, %s: %w", m.shape.name, m.app.name, m.id, err))
+			continue
 		}
-		good := 0
-		for line := range strings.Lines(out) {
-			file, verdict, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if _, ours := letters[file]; !ours {
-				continue
-			}
-			if verdict == "pass" {
-				good++
-			} else {
-				errs = append(errs, fmt.Errorf("dkimpy: %s %s", letters[file].header.Get("Subject"), verdict))
-			}
+		good[m.shape.name]++
+	}
+	wrong = wrong[:min(len(wrong), 10)]
+	for _, shape := range shapes {
+		err := s.expect(shape.name, []string{fmt.Sprintf("%d as sent", sent[shape.name])}, func() (string, error) {
+			return fmt.Sprintf("%d as sent", good[shape.name]), nil
+		})
+		wrong = append(wrong, err)
+	}
+	return errors.Join(wrong...)
+}
+
+// verified by the receiver itself.
+func (s *server) verified(all []*mailing) error {
+	for _, m := range all {
+		if results := m.letter.header.Get("Authentication-Results"); !signed(results, s.domain) {
+			return fmt.Errorf("%s by %s, %s: %s", m.shape.name, m.app.name, m.id, results)
 		}
-		return fmt.Sprintf("%d signatures good", good), nil
-	}))
-	return errors.Join(errs[:min(len(errs), 20)]...)
+	}
+	return nil
+}
+
+// verifiedAgain by its other verifier.
+func (r *receiver) verifiedAgain(all []*mailing) error {
+	out, err := r.run("", "sh", "-c", r.verify)
+	if err != nil {
+		return err
+	}
+	verdicts := map[string]string{}
+	for line := range strings.Lines(out) {
+		file, verdict, _ := strings.Cut(strings.TrimSpace(line), " ")
+		verdicts[file] = verdict
+	}
+	for _, m := range all {
+		if v := verdicts[m.letter.file]; v != "pass" {
+			return fmt.Errorf("%s by %s, %s: %q", m.shape.name, m.app.name, m.id, v)
+		}
+	}
+	return nil
 }
 
 // mailings are handed in, a few at a time. Each application has its share of
 // every shape that it can send.
 func (s *server) mailings(n int, r *receiver) ([]*mailing, error) {
+	if !slices.ContainsFunc(s.apps, func(a *peer) bool { return !a.ascii }) {
+		return nil, errors.New("no application can send SMTPUTF8")
+	}
 	var all []*mailing
-	var mu sync.Mutex
 	var g errgroup.Group
 	g.SetLimit(4)
 	for i := range n {
@@ -103,90 +136,83 @@ func (s *server) mailings(n int, r *receiver) ([]*mailing, error) {
 		for m.shape.utf8 && m.app.ascii {
 			m.app = s.apps[(slices.Index(s.apps, m.app)+1)%len(s.apps)]
 		}
-		from, to, id, text := m.shape.message(i, s.domain, r.receives)
-		m.id, m.text = id, text
+		var from, to string
+		from, to, m.id, m.text = m.shape.message(i, s.domain, r.receives)
+		all = append(all, m)
 		g.Go(func() error {
-			if err := s.post(m.app, strconv.Itoa(i), from, to, text); err != nil {
+			if err := s.post(m.app, strconv.Itoa(i), from, to, m.text); err != nil {
 				return fmt.Errorf("%s: %w", m.shape.name, err)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, m)
 			return nil
 		})
 	}
 	return all, g.Wait()
 }
 
-// trace are the fields that may stand before what was sent: ours, and those of
-// the receiver.
-var trace = []string{"Received", "Dkim-Signature", "Return-Path", "X-Original-To", "Delivered-To", "Authentication-Results", "Received-Spf"}
+// traces are the fields that stand before what was sent, and how often: ours, and
+// those of the receiver; -1 is once at least.
+var traces = map[string]int{
+	"Received": -1, "Dkim-Signature": 1,
+	"Return-Path": 1, "X-Original-To": 1, "Delivered-To": 1, "Authentication-Results": 1, "Received-Spf": 1,
+}
 
 // compare what arrived with what was sent. SMTP ends each line with CRLF, the
 // last one too.
-func (m *mailing) compare(l letter) error {
+func (m *mailing) compare() error {
 	sent := []byte(strings.ReplaceAll(strings.Replace(m.text, m.shape.removed, "", 1), "\n", "\r\n"))
 	if !bytes.HasSuffix(sent, []byte("\r\n")) {
 		sent = append(sent, "\r\n"...)
 	}
 	if m.shape.mended {
-		return m.compareMended(l, sent)
+		return m.compareMended(sent)
 	}
-	head, ok := bytes.CutSuffix(l.raw, sent)
+	head, ok := bytes.CutSuffix(m.letter.raw, sent)
 	if !ok {
-		return fmt.Errorf("%d octets were sent, ending %.60q, and other ones arrived, ending %.60q", len(sent), tail(sent), tail(l.raw))
+		return fmt.Errorf("%d octets were sent, ending %q, and other ones arrived, ending %q", len(sent), tail(sent), tail(m.letter.raw))
 	}
-	added := trace
+	added := maps.Clone(traces)
 	if m.shape.undated {
-		added = append(slices.Clone(trace), "Date", "Message-Id")
+		added["Date"], added["Message-Id"] = 1, 1
 	}
 	return only(added, head)
 }
 
 func tail(text []byte) []byte { return text[max(len(text)-60, 0):] }
 
-// only fields of these names stand there.
-func only(names []string, head []byte) error {
-	h, err := mail.ReadMessage(bytes.NewReader(append(head, "\r\n"...)))
+// only these fields stand there, and so often.
+func only(names map[string]int, head []byte) error {
+	h, err := mail.ReadMessage(bytes.NewReader(append(slices.Clone(head), "\r\n"...)))
 	if err != nil {
 		return fmt.Errorf("before what was sent: %w", err)
 	}
-	for name := range h.Header {
-		if !slices.Contains(names, name) {
-			return fmt.Errorf("the field %s was added", name)
+	for name, values := range h.Header {
+		if n, ok := names[name]; !ok || n >= 0 && n != len(values) {
+			return fmt.Errorf("the field %s was added %d times", name, len(values))
+		}
+	}
+	for name := range names {
+		if len(h.Header[name]) == 0 {
+			return fmt.Errorf("the field %s is missing", name)
 		}
 	}
 	return nil
 }
 
-// compareMended allows another transfer encoding: what it decodes to is the same.
-func (m *mailing) compareMended(l letter, sent []byte) error {
-	got, err := mail.ReadMessage(bytes.NewReader(l.raw))
+// compareMended allows another transfer encoding: all else of the header is the
+// same to the octet, and the body decodes to what was sent.
+func (m *mailing) compareMended(sent []byte) error {
+	was, body, _ := bytes.Cut(sent, []byte("\r\n\r\n"))
+	now := bytes.ReplaceAll(append(was, "\r\n\r\n"...), []byte("Content-Transfer-Encoding: 8bit\r\n"), []byte("Content-Transfer-Encoding: quoted-printable\r\n"))
+	head, encoded, ok := bytes.Cut(m.letter.raw, now)
+	if !ok {
+		return fmt.Errorf("its header is not %q", now)
+	}
+	is, err := io.ReadAll(quotedprintable.NewReader(bytes.NewReader(encoded)))
 	if err != nil {
 		return err
 	}
-	want, err := mail.ReadMessage(bytes.NewReader(sent))
-	if err != nil {
-		return err
-	}
-	if e := got.Header.Get("Content-Transfer-Encoding"); !strings.EqualFold(e, "quoted-printable") {
-		return fmt.Errorf("its encoding is %q", e)
-	}
-	was, err := io.ReadAll(want.Body)
-	if err != nil {
-		return err
-	}
-	is, err := io.ReadAll(quotedprintable.NewReader(got.Body))
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(is, was) {
+	if !bytes.Equal(is, body) {
 		return errors.New("it does not decode to what was sent")
 	}
-	for name, values := range want.Header {
-		if name != "Content-Transfer-Encoding" && !slices.Equal(got.Header[name], values) {
-			return fmt.Errorf("the field %s is %q, was %q", name, got.Header[name], values)
-		}
-	}
-	return nil
+	return only(traces, head)
 }

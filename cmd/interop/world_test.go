@@ -18,6 +18,7 @@ import (
 // world is the internet that the set-ups stand in.
 type world struct {
 	work      string
+	mu        sync.Mutex        // of names and parents while they start
 	roots     map[string]string // name -> where it lies
 	names     map[string]*nameserver
 	parents   map[string]*nameserver // zone -> who runs it; set-ups' zones are below these
@@ -25,6 +26,7 @@ type world struct {
 	apps      []*peer
 	smarthost *peer
 	table     table
+	forecasts forecasts
 
 	hosts  atomic.Int32
 	setups atomic.Int32
@@ -54,7 +56,7 @@ func newWorld() (*world, error) {
 		case p.send != "":
 			w.apps = append(w.apps, p)
 		case p.receives != "":
-			w.receivers = append(w.receivers, &receiver{peer: p, box: map[string]letter{}, read: map[string]bool{}})
+			w.receivers = append(w.receivers, &receiver{peer: p, box: map[string][]letter{}, read: map[string]bool{}})
 		case p.name == "smarthost":
 			w.smarthost = p
 		}
@@ -85,8 +87,6 @@ func (w *world) host(name, root string, addrs []netip.Addr) (*host, error) {
 	)
 }
 
-var namesMu sync.Mutex
-
 func (w *world) startNames(p *peer) (err error) {
 	if p.host, err = w.host(p.name, p.root, p.addrs); err != nil {
 		return err
@@ -95,17 +95,19 @@ func (w *world) startNames(p *peer) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.name, err)
 	}
-	namesMu.Lock()
-	defer namesMu.Unlock()
-	w.names[p.name] = s
+	var zones []string
 	for name, text := range p.sections {
-		zone, ok := strings.CutPrefix(name, "zones/")
-		if !ok {
-			continue
+		if zone, ok := strings.CutPrefix(name, "zones/"); ok {
+			if err := s.serve(zone, text); err != nil {
+				return fmt.Errorf("zone %s: %w", zone, err)
+			}
+			zones = append(zones, zone)
 		}
-		if err := s.serve(zone, text); err != nil {
-			return fmt.Errorf("zone %s: %w", zone, err)
-		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.names[p.name] = s
+	for _, zone := range zones {
 		w.parents[zone] = s
 	}
 	return nil

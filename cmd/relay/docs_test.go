@@ -26,7 +26,7 @@ func TestDocsNameRealCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range typed.FindAllStringSubmatch(string(text), -1) {
-			words := strings.Fields(strings.NewReplacer("[", "", "]", "", " N", " 1").Replace(m[1]))
+			words := shellWords(strings.NewReplacer("[", "", "]", "", " N", " 1").Replace(m[1]))
 			root := commands(world{})
 			c, rest, err := root.Find(words)
 			if err != nil || c == root {
@@ -45,4 +45,16 @@ func TestDocsNameRealCommands(t *testing.T) {
 	if found < 20 {
 		t.Errorf("%d commands in the pages: the pattern misses them", found)
 	}
+}
+
+// shellWords splits at spaces outside single quotes.
+func shellWords(s string) (words []string) {
+	for i, part := range strings.Split(s, "'") {
+		if i%2 == 1 {
+			words = append(words, part)
+		} else {
+			words = append(words, strings.Fields(part)...)
+		}
+	}
+	return words
 }

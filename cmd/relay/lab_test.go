@@ -35,6 +35,7 @@ type lab struct {
 	sock  string
 	net   string
 	dns   *dnstest.Server
+	hosts map[string]*dnstest.Host
 	mx    map[string]*mxtest.Server
 	relay *child
 }
@@ -48,6 +49,9 @@ func (l *lab) close() {
 	}
 	for _, m := range l.mx {
 		m.Close()
+	}
+	for _, h := range l.hosts {
+		h.Close()
 	}
 	if l.dns != nil {
 		l.dns.Close()
@@ -91,6 +95,22 @@ func cmdDNSRemove(ts *testscript.TestScript, neg bool, args []string) {
 // dns-behave ZONE [servfail|drop|...]
 func cmdDNSBehave(ts *testscript.TestScript, neg bool, args []string) {
 	labOf(ts).dns.Behave(args[0], fields(args[1:]))
+}
+
+// dns-host ADDRESS ZONE... starts a name server of some of the zones, at the same
+// port; ADDRESS refused|servfail|drop|... makes one that runs a bad server.
+func cmdDNSHost(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	if h := l.hosts[args[0]]; h != nil {
+		ts.Check(h.Behave(fields(args[1:])))
+		return
+	}
+	h, err := l.dns.Host(args[0], args[1:]...)
+	ts.Check(err)
+	if l.hosts == nil {
+		l.hosts = map[string]*dnstest.Host{}
+	}
+	l.hosts[args[0]] = h
 }
 
 // mx ADDRESS [SCRIPT] starts an exchanger; its port is 2525.

@@ -126,7 +126,7 @@ what receivers will check: PTR, A, EHLO, SPF, DKIM, DMARC.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &fault{code: exitUsage, err: err, hint: "`" + c.CommandPath() + " --help` lists the flags"}
 	})
-	root.AddCommand(serveCommand(w), preflightCommand(w), queueCommand(w), dkimCommand(w), userCommand(w), configCommand(w), versionCommand())
+	root.AddCommand(serveCommand(w), preflightCommand(w), dnsCommand(w), queueCommand(w), dkimCommand(w), userCommand(w), configCommand(w), versionCommand())
 	ownWords(root)
 	usageErrors(root)
 	return root

@@ -41,6 +41,7 @@ func TestScript(t *testing.T) {
 			"dns-publish": cmdDNSPublish,
 			"dns-remove":  cmdDNSRemove,
 			"dns-behave":  cmdDNSBehave,
+			"dns-host":    cmdDNSHost,
 			"mx":          cmdMX,
 			"mx-wait":     cmdMXWait,
 			"expand":      cmdExpand,

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -20,8 +22,8 @@ func serveCommand(w world) *cobra.Command {
 		Use:   "serve",
 		Short: "run the relay",
 		Long: `serve runs the preflight, opens the listeners and relays mail until it is told
-to stop (SIGTERM, SIGINT). If the preflight fails and on_fail is "refuse" it
-exits with 78 before a listener is opened.
+to stop (SIGTERM, SIGINT). SIGHUP has the preflight look at once. If it fails at
+the start and on_fail is "refuse", serve exits with 78 before a listener is opened.
 
 Exit code: 0 stopped; 78 the configuration or the preflight does not allow a
 start: repair it; 75 something is in the way that may pass: try again later.`,
@@ -33,13 +35,32 @@ start: repair it; 75 something is in the way that may pass: try again later.`,
 			}
 			withLog(&o, logger(w.stderr, o))
 			// Neither a closed terminal nor a reader of the log that is gone ends us.
-			signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+			signal.Ignore(syscall.SIGPIPE)
+			hup := make(chan os.Signal, 1)
+			signal.Notify(hup, syscall.SIGHUP)
+			defer signal.Stop(hup)
 			r, err := relay.New(o, w.notify)
 			if err != nil {
 				return ended(w, err)
 			}
-			return ended(w, r.Run(c.Context()))
+			ctx, stop := context.WithCancel(c.Context())
+			defer stop()
+			go lookWhen(ctx, hup, r)
+			return ended(w, r.Run(ctx))
 		},
+	}
+}
+
+// lookWhen has the relay look at DNS for each signal. One that comes before
+// there is anybody to look waits.
+func lookWhen(ctx context.Context, hup <-chan os.Signal, r *relay.Relay) {
+	for {
+		select {
+		case <-hup:
+			_ = r.LookNow(ctx) // it fails only when we end
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

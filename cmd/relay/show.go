@@ -52,6 +52,9 @@ func lastAttempt(a admin.Attempt) string {
 	if a.Reply.Code != 0 {
 		fmt.Fprintf(&b, "      they said: %d %s %s\n", a.Reply.Code, a.Reply.Status, strings.ReplaceAll(a.Reply.Text, "\n", "\n      "))
 	}
+	if a.Class != "" {
+		fmt.Fprintf(&b, "      which names: %s\n", a.Class)
+	}
 	if a.Why != "" {
 		fmt.Fprintf(&b, "      %s\n", a.Why)
 	}

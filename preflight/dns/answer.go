@@ -44,7 +44,7 @@ func (a Answer) read(m *dns.Msg) (Answer, bool) {
 	case len(a.Chain) > from:
 		return a, true
 	default:
-		a.Detail = join(neither(m), a.Detail)
+		a.Detail, a.Referral = join(neither(m), a.Detail), referral(m, a.Name)
 	}
 	return a, false
 }

@@ -39,6 +39,12 @@ func Authority(ctx context.Context, r Resolver, name string) (Zone, error) {
 	return describe(ctx, r, cut)
 }
 
+// OwnZone finds the zone that a name itself stands in: where it is an alias,
+// that of the alias.
+func OwnZone(ctx context.Context, r Resolver, name string) (Zone, error) {
+	return ownZone(ctx, r, name)
+}
+
 // cutOf walks upwards until an answer names a zone. It returns the zone and whether
 // an alias led there.
 func cutOf(ctx context.Context, r Resolver, name string) (cut string, aliased bool, err error) {

@@ -6,7 +6,9 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/miekg/dns"
@@ -27,6 +29,7 @@ const (
 type Client struct {
 	servers func() []netip.AddrPort
 	good    atomic.Uint32 // index of the server that gave the last definite answer
+	from    netip.Addr    // local address; zero: any
 }
 
 // NewClient takes the resolvers in the order in which they are to be asked. Their
@@ -34,6 +37,11 @@ type Client struct {
 // stands between (RFC 6840 section 5.8, RFC 3655 section 3).
 func NewClient(servers []netip.AddrPort) *Client {
 	return &Client{servers: func() []netip.AddrPort { return servers }}
+}
+
+// From is a client of the same servers that asks from a local address.
+func (c *Client) From(local netip.Addr) *Client {
+	return &Client{servers: c.servers, from: local}
 }
 
 // Query asks the resolvers in turn until one gives a definite answer, and follows
@@ -88,7 +96,7 @@ func (c *Client) step(ctx context.Context, a Answer, servers []netip.AddrPort, r
 			break
 		}
 		server := servers[n%len(servers)]
-		next, open := a.put(ctx, server, recurse)
+		next, open := a.put(ctx, c.from, server, recurse)
 		if open || next.Outcome != Temp && next.Outcome != Broken || next.looped() {
 			c.remember(server)
 			return next, open
@@ -129,14 +137,15 @@ func worse(a, b Answer) Answer {
 
 // put is one question to one server: by UDP, by TCP where UDP cannot carry the
 // answer, and without EDNS where the server does not know that (RFC 6891 section 7).
-func (a Answer) put(ctx context.Context, server netip.AddrPort, recurse bool) (Answer, bool) {
+func (a Answer) put(ctx context.Context, from netip.Addr, server netip.AddrPort, recurse bool) (Answer, bool) {
 	a.Rcode, a.Detail, a.Server, a.TCP, a.Auth, a.Outcome = "", "", "", false, false, Temp
+	a.Referral = nil
 	q := ask(a.Name, a.Type, recurse)
 	began := time.Now()
-	m, tcp, err := exchange(ctx, server, q)
+	m, tcp, err := exchange(ctx, from, server, q)
 	if err == nil && ignorant(m.Rcode) {
 		q.Extra = nil
-		m, tcp, err = exchange(ctx, server, q)
+		m, tcp, err = exchange(ctx, from, server, q)
 	}
 	a.RTT, a.TCP = time.Since(began), tcp
 	if errors.Is(err, errPacket) {
@@ -190,4 +199,30 @@ func (a Answer) finish() (*Answer, error) {
 		a.Secure = false
 	}
 	return &a, a.failure()
+}
+
+// Line is a resolver and how TCP to it went.
+type Line struct {
+	Server netip.AddrPort
+	Err    string // "" if it answered
+	Closed bool   // Err is a definite refusal
+}
+
+// OverTCP asks each resolver for the root's name servers over TCP, all at once: answers
+// that do not fit into a datagram come no other way (RFC 9210 section 3).
+func (c *Client) OverTCP(ctx context.Context) []Line {
+	servers := c.servers()
+	lines := make([]Line, len(servers))
+	var all sync.WaitGroup
+	for i, server := range servers {
+		lines[i].Server = server
+		all.Go(func() {
+			_, err := over(ctx, "tcp", netip.Addr{}, server, ask("", TypeNS, true), tcpTry)
+			if err != nil {
+				lines[i].Err, lines[i].Closed = reason(err), errors.Is(err, syscall.ECONNREFUSED)
+			}
+		})
+	}
+	all.Wait()
+	return lines
 }

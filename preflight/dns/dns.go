@@ -24,6 +24,7 @@ const (
 	TypeMX    Type = 15
 	TypeTXT   Type = 16
 	TypeAAAA  Type = 28
+	TypeSPF   Type = 99 // of old, RFC 7208 section 3.1
 )
 
 // Outcome of a question. All but Temp are definite.
@@ -46,8 +47,12 @@ type RR struct {
 	Host    string        // PTR, CNAME, NS, MX: target, canonical; "" is the root. SOA: primary server
 	Mailbox string        // SOA: RNAME as a domain name
 	Pref    uint16        // MX
-	Text    string        // TXT: strings joined without space (RFC 7208 section 3.3)
+	Text    string        // TXT, SPF: strings joined without space (RFC 7208 section 3.3)
 	Minimum time.Duration // SOA
+	Serial  uint32        // SOA, and the next three
+	Refresh time.Duration
+	Retry   time.Duration
+	Expire  time.Duration
 }
 
 // Answer is what came back, evidence included.
@@ -68,6 +73,7 @@ type Answer struct {
 	Server   string        // who answered
 	RTT      time.Duration
 	TCP      bool
+	Referral *Zone // Temp: the zone that the server refers to, with its servers and their glue; nil if it does not
 }
 
 var (

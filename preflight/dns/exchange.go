@@ -22,10 +22,10 @@ var errHalf = errors.New("the answer is cut short even over TCP")
 
 // exchange puts a question to one server. An answer that is cut short, or mangled
 // on the way, is fetched again over TCP.
-func exchange(ctx context.Context, server netip.AddrPort, q *dns.Msg) (m *dns.Msg, tcp bool, err error) {
-	m, err = over(ctx, "udp", server, q, udpTry)
+func exchange(ctx context.Context, from netip.Addr, server netip.AddrPort, q *dns.Msg) (m *dns.Msg, tcp bool, err error) {
+	m, err = over(ctx, "udp", from, server, q, udpTry)
 	if errors.Is(err, errPacket) || err == nil && m.Truncated {
-		m, err = over(ctx, "tcp", server, q, tcpTry)
+		m, err = over(ctx, "tcp", from, server, q, tcpTry)
 		if err == nil && m.Truncated {
 			err = errHalf
 		}
@@ -36,7 +36,7 @@ func exchange(ctx context.Context, server netip.AddrPort, q *dns.Msg) (m *dns.Ms
 
 // over makes one try, on a socket (and so from a port) and with an id of its own:
 // both have to be guessed by who wants to forge an answer (RFC 5452 section 4).
-func over(ctx context.Context, network string, server netip.AddrPort, q *dns.Msg, limit time.Duration) (*dns.Msg, error) {
+func over(ctx context.Context, network string, from netip.Addr, server netip.AddrPort, q *dns.Msg, limit time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	q.Id = dns.Id()
@@ -44,7 +44,7 @@ func over(ctx context.Context, network string, server netip.AddrPort, q *dns.Msg
 	if err != nil {
 		return nil, err
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, network, server.String())
+	conn, err := dialer(network, from).DialContext(ctx, network, server.String())
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +54,18 @@ func over(ctx context.Context, network string, server netip.AddrPort, q *dns.Msg
 		return talk(tcpLine{conn}, q, packet, make([]byte, 1<<16))
 	}
 	return talk(conn, q, packet, make([]byte, 4096)) // more than we say we take
+}
+
+// dialer connects from a local address; the zero Addr is any.
+func dialer(network string, from netip.Addr) *net.Dialer {
+	switch local := netip.AddrPortFrom(from, 0); {
+	case !from.IsValid():
+		return &net.Dialer{}
+	case network == "udp":
+		return &net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(local)}
+	default:
+		return &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
+	}
 }
 
 // talk sends the question and waits for its answer. What answers another question

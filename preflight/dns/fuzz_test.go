@@ -19,6 +19,7 @@ func FuzzAnswer(f *testing.F) {
 		`a.test. TXT "v=spf1" "\"\000\255\\"`,
 		"test. SOA ns.test. root.test. 1 2 3 4 4294967295",
 		"a.test. TLSA 3 1 1 00ff",
+		"test. NS ns.test.\ntest. NS b\\.c.test.\nns.test. A 192.0.2.1",
 	} {
 		for _, t := range []Type{TypeA, TypeMX, TypeTXT, TypeSOA, 52} {
 			f.Add(seed(rrs, t), uint16(t))
@@ -48,6 +49,16 @@ func FuzzAnswer(f *testing.F) {
 		}
 		safe(t, done.Name, done.Detail, done.Zone)
 		safe(t, done.Chain...)
+		if z := done.Referral; z != nil {
+			if done.Outcome != Temp || !within(done.Name, z.Name) || len(z.Servers) == 0 || len(z.Servers) > maxNameServers {
+				t.Errorf("referral of %s: %+v", done.Name, z)
+			}
+			for _, s := range z.Servers {
+				if safe(t, z.Name, s.Host); len(s.Addrs) > maxServerAddrs {
+					t.Errorf("%s: %v", s.Host, s.Addrs)
+				}
+			}
+		}
 	})
 }
 
@@ -69,7 +80,7 @@ func seed(rrs string, t Type) []byte {
 		if err != nil {
 			panic(err)
 		}
-		m.Answer, m.Ns = append(m.Answer, rr), append(m.Ns, rr)
+		m.Answer, m.Ns, m.Extra = append(m.Answer, rr), append(m.Ns, rr), append(m.Extra, rr)
 	}
 	m.SetEdns0(1232, true)
 	m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_EDE{InfoCode: 9, ExtraText: "\x1b[0m"})

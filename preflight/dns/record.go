@@ -34,8 +34,11 @@ func record(r dns.RR) (RR, bool) {
 		rr.Host, rr.Pref = spelled(r.Mx), r.Preference
 	case *dns.TXT:
 		rr.Text = text(r.Txt)
+	case *dns.SPF:
+		rr.Text = text(r.Txt)
 	case *dns.SOA:
 		rr.Host, rr.Mailbox, rr.Minimum = spelled(r.Ns), spelled(r.Mbox), ttl(r.Minttl)
+		rr.Serial, rr.Refresh, rr.Retry, rr.Expire = r.Serial, ttl(r.Refresh), ttl(r.Retry), ttl(r.Expire)
 	default:
 		rr.Text = printable(strings.TrimPrefix(r.String(), h.String()))
 	}

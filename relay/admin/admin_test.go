@@ -337,6 +337,29 @@ func TestStatusAndPreflight(t *testing.T) {
 }
 
 // TestPanic: what blows up costs one request.
+func TestLook(t *testing.T) {
+	var got Form
+	o := Options{Look: func(_ context.Context, f Form) (Look, error) {
+		got = f
+		if f.As == "broken" {
+			return Look{}, errors.New("no look")
+		}
+		return Look{Overall: "fail", Exit: 2, Text: "FAIL\n"}, nil
+	}}
+	c := serve(t, New(o, store(t), nil))
+	want := Form{As: "line", Strict: true, ASCII: true}
+	l, err := c.Look(t.Context(), want)
+	if err != nil || got != want || l.Exit != 2 || l.Overall != "fail" || l.Text != "FAIL\n" {
+		t.Errorf("%+v, %v; asked for %+v", l, err, got)
+	}
+	if _, err := c.Look(t.Context(), Form{As: "broken"}); err == nil || !strings.Contains(err.Error(), "no look") {
+		t.Errorf("broken: %v", err)
+	}
+	if _, err := serve(t, New(Options{}, store(t), nil)).Look(t.Context(), Form{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("nobody looks: %v", err)
+	}
+}
+
 func TestPanic(t *testing.T) {
 	var l log
 	c := serve(t, New(Options{Log: slog.New(slog.NewTextHandler(&l, nil))}, store(t), func() Status { panic("bomb") }))

@@ -40,6 +40,7 @@ func (s *Server) routes() http.Handler {
 	if s.o.Metrics != nil {
 		m.Handle("GET /metrics", s.o.Metrics)
 	}
+	m.HandleFunc("POST /api/preflight", s.look)
 	return m
 }
 

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,5 +13,7 @@ type Options struct {
 	// Preflight writes the report of the moment as JSON; nil: it is not served.
 	Preflight func(w io.Writer) error
 	Metrics   http.Handler // nil: there are none
-	Log       *slog.Logger
+	// Look has the relay look at DNS now, and writes what it then believes; nil: it does not.
+	Look func(ctx context.Context, f Form) (Look, error)
+	Log  *slog.Logger
 }

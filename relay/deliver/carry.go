@@ -34,33 +34,48 @@ func (s *session) usable() bool {
 
 // carry sends a job's message over v.s to as many of rs as it can, in as many
 // transactions as that takes, and settles what is final after each. Those left
-// may be tried elsewhere; last has their attempts so far. again means that the
-// exchanger is good and only the connection has had its time.
-func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left []queue.Recipient, again bool, err error) {
+// may be tried elsewhere, which the turn says; last has their attempts so far.
+// again means that the exchanger is good and only the connection has had its time.
+func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left []queue.Recipient, t turn, err error) {
 	s := v.s
+	t.next = elsewhere
 	for len(rs) > 0 {
 		base := s.attempt()
 		base.TLS, base.DSN = s.tlsName, s.has("DSN")
 		if !s.usable() {
 			v.note(last, rs, noTurn(base))
-			return append(left, rs...), !s.dead, nil
+			if !s.dead && t.next == elsewhere {
+				t.next = again
+			}
+			return append(left, rs...), t, nil
 		}
 		n := min(len(rs), maxRcpts, s.limit("RCPTMAX", maxRcpts))
 		batch, rest := rs[:n], rs[n:]
 		served := s.count > 0
 		ends := v.transaction(j, s, batch)
+		v.refusedBy(s, ends)
 		x := sortEnds(base, batch, ends)
 		for _, a := range x.settle {
 			v.tell(a)
+		}
+		if len(x.elsewhere) > 0 {
+			v.tell(x.last)
+		}
+		for _, a := range x.said {
+			v.hear(j.Message, a)
+		}
+		t = t.or(x.turn)
+		if x.turn.next == slower {
+			v.failed[place{source: s.source}] = failure{x.slow, x.turn}
 		}
 		if v.ctx.Err() != nil {
 			x.dropDeferred() // we broke it off: that is no try
 		}
 		if err := v.trip.Settle(j, x.settle); err != nil {
-			return nil, false, err
+			return nil, t, err
 		}
 		if v.ctx.Err() != nil {
-			return nil, false, v.ctx.Err()
+			return nil, t, v.ctx.Err()
 		}
 		for _, r := range x.elsewhere {
 			v.note(last, []queue.Recipient{r}, x.last)
@@ -68,15 +83,25 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 		if s.dead {
 			// An idle connection may be closed at any time: that is no fault of
 			// the exchanger, and nothing was lost with it.
-			again = served && x.last.Stage == "mail"
+			if served && x.last.Stage == "mail" && t.next == elsewhere {
+				t.next = again
+			}
 			rest = append(x.later, rest...)
 			v.note(last, rest, x.unserved(base))
-			return slices.Concat(left, x.elsewhere, rest), again, nil
+			return slices.Concat(left, x.elsewhere, rest), t, nil
 		}
 		left = append(left, x.elsewhere...)
 		rs = append(x.later, rest...)
 	}
-	return left, false, nil
+	return left, t, nil
+}
+
+// or is the turn that leaves out more.
+func (t turn) or(o turn) turn {
+	if o.next > t.next || len(t.named) == 0 && o.next == t.next {
+		return o
+	}
+	return t
 }
 
 // sorted is what a transaction's ends mean for its recipients.
@@ -85,6 +110,9 @@ type sorted struct {
 	elsewhere []queue.Recipient // another exchanger may take them
 	later     []queue.Recipient // this one will, in another transaction
 	last      queue.Attempt     // of those elsewhere
+	slow      queue.Attempt     // of those that it was too much for
+	said      []queue.Attempt   // what the remote said against us, each reply once
+	turn      turn
 }
 
 var errNoTurn = errors.New("the connection ended before this address had its turn")
@@ -119,11 +147,17 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
 		taken = taken || e.err == nil
 	}
 	for i, r := range batch {
-		a, elsewhere := book(base, ends[i].err, ends[i].reply)
+		a, t := book(base, ends[i].err, ends[i].reply)
+		x.turn = x.turn.or(t)
+		if !slices.ContainsFunc(x.said, func(o queue.Attempt) bool { return o.Reply == a.Reply }) {
+			x.said = append(x.said, a)
+		}
 		switch {
 		case taken && tooMany(a):
 			x.later = append(x.later, r)
-		case elsewhere:
+		case t.next == slower:
+			x.settle[r.N], x.slow = a, a
+		case t.next != settled:
 			x.elsewhere = append(x.elsewhere, r)
 			x.last = a
 		default:

@@ -20,9 +20,15 @@ import (
 	"smtprelay/queue"
 )
 
-// Gate says where a mail may leave from.
+// Gate says where a mail may leave from, and hears how connections went.
 type Gate interface {
 	Route(ctx context.Context, m preflight.Mail, to string, tried []string) preflight.Route
+	Met(c preflight.Contact)
+	// Heard is told every 4xx and 5xx.
+	Heard(r preflight.Reply)
+	// Instead is where a message goes that no source may send, because it was
+	// refused for want of what these checks are about.
+	Instead(named []string) preflight.Route
 }
 
 // Deliverer is a queue.Deliverer over SMTP.
@@ -62,7 +68,7 @@ const (
 // Deliver works until nothing is due at the destination. Its error means that
 // it could not work; what remotes said is in the attempts.
 func (d *Deliverer) Deliver(ctx context.Context, t *queue.Trip) error {
-	v := &voyage{Deliverer: d, ctx: ctx, trip: t, failed: map[place]queue.Attempt{}}
+	v := &voyage{Deliverer: d, ctx: ctx, trip: t, failed: map[place]failure{}}
 	defer v.cut()
 	err := v.jobs()
 	v.leave()
@@ -78,13 +84,19 @@ type voyage struct {
 	toErr  error
 	asked  time.Time // when to was
 	s      *session  // open, or nil
-	failed map[place]queue.Attempt
+	failed map[place]failure
 }
 
 // place is where a session did not come about, so that the next message of this
-// trip does not wait for the same again.
+// trip does not wait for the same again. Without addr it is all the destination
+// for that source.
 type place struct {
 	source, addr string
+}
+
+type failure struct {
+	queue.Attempt
+	turn
 }
 
 func (h hop) place() place { return place{h.source, h.addr.String()} }
@@ -119,7 +131,7 @@ func (v *voyage) cut() {
 }
 
 func (v *voyage) job(j queue.Job) error {
-	hops, err := v.hops(j)
+	hops, err := v.hops(j, nil, nil)
 	if v.ctx.Err() != nil {
 		return v.ctx.Err()
 	}
@@ -127,42 +139,6 @@ func (v *voyage) job(j queue.Job) error {
 		return v.settleAll(j, j.Recipients, err)
 	}
 	return v.try(j, hops)
-}
-
-// try goes through the hops until every recipient has an end that no other
-// exchanger can better.
-func (v *voyage) try(j queue.Job, hops []hop) error {
-	left, last := j.Recipients, map[int]queue.Attempt{}
-	begun, sessions := time.Now(), 0
-	for i := 0; i < len(hops) && len(left) > 0; {
-		if sessions == maxSessions || i > 0 && time.Since(begun) > patience {
-			break
-		}
-		if a, ok := v.reach(hops, i); !ok {
-			if v.ctx.Err() != nil {
-				return v.ctx.Err()
-			}
-			v.note(last, left, a)
-			i++
-			continue
-		}
-		rest, again, err := v.carry(j, left, last)
-		if err != nil {
-			return err
-		}
-		if left = rest; !again {
-			i++
-			sessions++
-		}
-	}
-	if len(left) == 0 {
-		return nil
-	}
-	as := map[int]queue.Attempt{}
-	for _, r := range left {
-		as[r.N] = last[r.N]
-	}
-	return v.trip.Settle(j, as)
 }
 
 // note keeps an attempt for those who have no better one: what a remote said
@@ -177,8 +153,8 @@ func (v *voyage) note(last map[int]queue.Attempt, rs []queue.Recipient, a queue.
 
 // reach sees to it that v.s is a session with hops[i]. At the start an open one
 // with any of them will do, and its hop is put first. Where none comes about,
-// the attempt says why.
-func (v *voyage) reach(hops []hop, i int) (queue.Attempt, bool) {
+// the failure says why.
+func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool) {
 	if v.s != nil && !v.s.usable() {
 		v.leave()
 	}
@@ -186,26 +162,30 @@ func (v *voyage) reach(hops []hop, i int) (queue.Attempt, bool) {
 		v.s.first(hops)
 	}
 	h := hops[i]
+	for _, p := range []place{h.place(), {source: h.source}} {
+		if f, ok := v.failed[p]; ok {
+			f.At, f.Took = time.Now(), 0
+			return f, false
+		}
+	}
 	if v.s != nil {
 		if v.s.place() == h.place() {
-			return queue.Attempt{}, true
+			return failure{}, true
 		}
 		v.leave()
 	}
-	if a, ok := v.failed[h.place()]; ok {
-		a.At, a.Took = time.Now(), 0
-		return a, false
-	}
 	base := h.attempt()
 	s, err := v.c.open(v.ctx, h)
+	v.met(h, s, err)
 	if err != nil {
-		a, _ := book(base, err, reply{})
-		v.tell(a)
-		v.failed[h.place()] = a
-		return a, false
+		f.Attempt, f.turn = book(base, err, reply{})
+		v.tell(f.Attempt)
+		v.hear(m, f.Attempt)
+		v.failed[h.place()] = f
+		return f, false
 	}
 	v.s = s
-	return base, true
+	return failure{}, true
 }
 
 // first moves the hop of s to the front of hops, if it is there.
@@ -241,5 +221,16 @@ func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
 
 func (v *voyage) tell(a queue.Attempt) {
 	v.log.Debug("tried", "domain", v.trip.Domain(), "host", a.Host, "source", a.Source, "stage", a.Stage,
-		"code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "reason", a.Why)
+		"code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "class", a.Class, "reason", a.Why)
+}
+
+// hear hands on what a remote said against us.
+func (v *voyage) hear(m *queue.Message, a queue.Attempt) {
+	if a.Reply.Code < 400 {
+		return
+	}
+	v.gate.Heard(preflight.Reply{
+		Host: a.Host, Stage: a.Stage, Code: a.Reply.Code, Status: a.Reply.Status, Text: a.Reply.Text,
+		Source: a.Source, Mail: mailOf(m),
+	})
 }

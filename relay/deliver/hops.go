@@ -25,17 +25,11 @@ type way struct {
 // maxSources bounds the questions to the gate.
 const maxSources = 16
 
-func (d *Deliverer) ask(ctx context.Context, m *queue.Message, to string) way {
-	mail := preflight.Mail{Author: m.Author}
-	if _, domain := cut(m.Envelope.From); domain != "" {
-		if mail.Envelope = strings.ToLower(domain); !strings.HasPrefix(domain, "[") {
-			if c, err := dns.Canonical(domain); err == nil {
-				mail.Envelope = c
-			}
-		}
-	}
+// ask the gate about a message. Sources that it was refused from are out; when
+// they were the last, the checks that were named say where it goes instead.
+func (d *Deliverer) ask(ctx context.Context, m *queue.Message, to string, refused, named []string) way {
+	mail, tried := mailOf(m), slices.Clone(refused)
 	var w way
-	var tried []string
 	for range maxSources {
 		r := d.gate.Route(ctx, mail, to, tried)
 		if r.Source == nil {
@@ -48,13 +42,29 @@ func (d *Deliverer) ask(ctx context.Context, m *queue.Message, to string) way {
 		w.sources = append(w.sources, *r.Source)
 		tried = append(tried, r.Source.Name)
 	}
+	if len(refused) > 0 && !w.final.SmartHost {
+		w.final = d.gate.Instead(named)
+	}
 	return w
 }
 
-// hops are the addresses to try for a job, best first. The error is booked for
-// every recipient.
-func (v *voyage) hops(j queue.Job) ([]hop, error) {
-	w := v.ask(v.ctx, j.Message, v.trip.Domain())
+// mailOf is what the gate is asked about.
+func mailOf(m *queue.Message) preflight.Mail {
+	mail := preflight.Mail{Author: m.Author}
+	if _, domain := cut(m.Envelope.From); domain != "" {
+		if mail.Envelope = strings.ToLower(domain); !strings.HasPrefix(domain, "[") {
+			if c, err := dns.Canonical(domain); err == nil {
+				mail.Envelope = c
+			}
+		}
+	}
+	return mail
+}
+
+// hops are the addresses to try for a job, best first, without the sources that
+// it was refused from. The error is booked for every recipient.
+func (v *voyage) hops(j queue.Job, refused, named []string) ([]hop, error) {
+	w := v.ask(v.ctx, j.Message, v.trip.Domain(), refused, named)
 	if len(w.sources) == 0 {
 		return v.otherwise(w.final, "")
 	}

@@ -67,6 +67,9 @@ type session struct {
 	dead    bool   // no command may follow
 	count   int    // transactions so far
 	unhook  func() bool
+
+	banner string // the text of the first reply
+	said   string // that of the last one to EHLO or HELO
 }
 
 // client opens sessions.
@@ -155,9 +158,11 @@ func (s *session) start(clear bool) error {
 			return at("starttls", err)
 		}
 	}
-	if _, err := s.read(s.t.Greet, 2); err != nil {
+	r, err := s.read(s.t.Greet, 2)
+	if err != nil {
 		return at("greet", err)
 	}
+	s.banner = r.text
 	if err := s.hello(); err != nil {
 		return at("ehlo", err)
 	}
@@ -172,14 +177,18 @@ func (s *session) hello() error {
 	s.ext = nil
 	r, err := s.command(s.t.Greet, 2, "EHLO "+s.ehlo)
 	if err == nil {
-		s.ext = keywords(r.text)
+		s.ext, s.said = keywords(r.text), r.text
 		return nil
 	}
 	if !permanent(err) {
 		return err
 	}
-	_, err = s.command(s.t.Greet, 2, "HELO "+s.ehlo)
-	return err
+	said, e := s.command(s.t.Greet, 2, "HELO "+s.ehlo)
+	if e == nil || answered(e) {
+		s.said = said.text
+		return e
+	}
+	return err // it refused and left: what it said is why
 }
 
 // keywords of an EHLO reply, in upper case (RFC 5321 section 4.1.1.1: they are

@@ -2,23 +2,14 @@ package deliver
 
 import (
 	"cmp"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"io"
-	"net"
-	"net/textproto"
-	"os"
-	"regexp"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
+	"smtprelay/preflight"
 	"smtprelay/queue"
 	"smtprelay/relay/dial"
-	"smtprelay/relay/policy"
 )
 
 // This file is the only place that decides what trouble means: which error fails
@@ -65,10 +56,27 @@ type local struct{ err error }
 func (l *local) Error() string { return l.err.Error() }
 func (l *local) Unwrap() error { return l.err }
 
+// next is what may be tried at once; the later it stands here, the more it leaves out.
+type next int
+
+const (
+	settled     next = iota // nothing
+	again                   // the same exchanger, over a new connection
+	elsewhere               // another exchanger
+	slower                  // nothing, and no other message from this source either
+	overIPv4                // an exchanger over IPv4, first the same
+	otherSource             // another source, else the smart host
+)
+
+// turn is where a message goes after a try, and the checks that the remote named.
+type turn struct {
+	next
+	named []string
+}
+
 // book says how a try ended: a comes with who, where and when, and gets its
-// outcome. err is nil when the message was taken with the reply r. elsewhere
-// tells whether another exchanger may be tried at once.
-func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool) {
+// outcome. err is nil when the message was taken with the reply r.
+func book(a queue.Attempt, err error, r reply) (queue.Attempt, turn) {
 	a.Took = time.Since(a.At)
 	var f *fault
 	if errors.As(err, &f) {
@@ -76,11 +84,11 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	}
 	if err == nil {
 		a.Stage, a.Outcome, a.Reply = "dot", queue.Sent, apart(r)
-		return a, false
+		return a, turn{}
 	}
 	var d *decision
 	if errors.As(err, &d) {
-		return d.book(a), false
+		return d.book(a), turn{}
 	}
 	a.Outcome = queue.Deferred
 	var l *local
@@ -88,7 +96,7 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	case errors.As(err, &l):
 		a.Ours = true
 		a.Why = printable(l.Error(), 200)
-		return a, false
+		return a, turn{}
 	case ok:
 		a.Reply = apart(said)
 		return answeredWith(a, said, f != nil && f.botched)
@@ -97,7 +105,10 @@ func book(a queue.Attempt, err error, r reply) (_ queue.Attempt, elsewhere bool)
 	a.Ours = a.Source == smartName && (a.Stage == "starttls" || a.Stage == "auth" || errors.Is(err, dial.ErrForbidden)) || bindFault(err)
 	// The final dot may have arrived: another exchanger would make a second
 	// copy certain where it is only possible.
-	return a, a.Stage != "dot"
+	if a.Stage == "dot" {
+		return a, turn{}
+	}
+	return a, turn{next: elsewhere}
 }
 
 // wantsMore are the codes by which a server asks for AUTH or TLS, or for more of
@@ -107,8 +118,14 @@ var wantsMore = []int{523, 524, 530, 534, 535, 538}
 // answeredWith judges a 4xx or 5xx. Before MAIL a 5xx speaks of us or of the
 // exchanger, not of the message: another may take it, and blocks are lifted
 // (RFC 5321 section 4.2.1 leaves that to the client).
-func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, bool) {
+func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, turn) {
 	smart := a.Source == smartName
+	if c, ok := preflight.Classify(preflight.Operator(a.Host), a.Stage, said.code, a.Reply.Status, a.Reply.Text); ok {
+		a.Class = c.String()
+		if n := classed(&a, c); n != settled {
+			return a, turn{n, c.Checks}
+		}
+	}
 	switch a.Stage {
 	case "mail", "rcpt", "data", "dot":
 		switch {
@@ -118,12 +135,42 @@ func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, boo
 			// It wants TLS first, which may work next time.
 		case said.code >= 500:
 			a.Outcome = queue.Refused
-			return a, false
+			return a, turn{}
 		}
 	case "starttls", "auth":
 		a.Ours = smart
 	}
-	return a, true
+	return a, turn{next: elsewhere}
+}
+
+// classed judges a reply that says what is missing. What is ours is never the
+// message's fault: it waits on us, and a 5xx of it is tried from another source
+// or by the smart host. settled: the code alone counts.
+func classed(a *queue.Attempt, c preflight.Class) next {
+	final := a.Reply.Code >= 500
+	switch c.Kind {
+	case preflight.KindTheirs:
+		return settled
+	case preflight.KindRate:
+		return slower
+	case preflight.KindReputation:
+		if !final {
+			return slower
+		}
+	case preflight.KindFamily:
+		if a.Ours = true; !a.Addr.Addr().Unmap().Is4() {
+			return overIPv4
+		}
+	}
+	switch {
+	case !a.Ours && !c.Held:
+		return settled
+	case final:
+		a.Ours = true
+		return otherSource
+	}
+	a.Ours = true
+	return elsewhere
 }
 
 func (d *decision) book(a queue.Attempt) queue.Attempt {
@@ -134,110 +181,6 @@ func (d *decision) book(a queue.Attempt) queue.Attempt {
 	a.Why, a.Ours, a.Wait, a.Awaits = d.why, d.ours, d.wait, d.awaits
 	a.Reply.Status = d.status
 	return a
-}
-
-// remote is the 4xx or 5xx inside err. textproto quotes a reply's text in its
-// error strings, so the parts are taken and the string is not.
-func remote(err error) (reply, bool) {
-	var te *textproto.Error
-	if errors.As(err, &te) {
-		return reply{te.Code, te.Msg}, true
-	}
-	return reply{}, false
-}
-
-// enhanced is RFC 2034's: the class stands apart so that it can be compared.
-var enhanced = regexp.MustCompile(`^([245])\.\d{1,3}\.\d{1,3}(?: |$)`)
-
-const (
-	keepLine  = 512
-	keepReply = 4 << 10
-)
-
-// apart makes a reply safe to keep: printable ASCII within bounds, and the
-// enhanced status code out of the text. A status of another class than the code
-// is only text (RFC 2034 section 4).
-func apart(r reply) queue.Reply {
-	q := queue.Reply{Code: r.code}
-	var lines []string
-	left := keepReply
-	for line := range strings.SplitSeq(r.text, "\n") {
-		line = printable(line, min(keepLine, left))
-		if m := enhanced.FindStringSubmatch(line); m != nil && int(m[1][0]-'0') == r.code/100 {
-			if q.Status == "" {
-				q.Status = strings.TrimSpace(m[0])
-			}
-			if q.Status == strings.TrimSpace(m[0]) {
-				line = line[len(m[0]):]
-			}
-		}
-		lines = append(lines, line)
-		if left -= len(line) + 1; left <= 0 {
-			break
-		}
-	}
-	q.Text = strings.TrimRight(strings.Join(lines, "\n"), "\n")
-	return q
-}
-
-// printable is at most n octets of s with all that is not printable ASCII as "?".
-func printable(s string, n int) string {
-	b := []byte(s[:min(n, len(s))])
-	for i, c := range b {
-		switch {
-		case c == '\t':
-			b[i] = ' '
-		case c < ' ' || c > '~':
-			b[i] = '?'
-		}
-	}
-	return string(b)
-}
-
-// why tells an error in a few words of ours, without addresses and ports.
-func why(err error) string {
-	var pe textproto.ProtocolError
-	var hs *handshakeError
-	var ne net.Error
-	switch {
-	case errors.As(err, &pe):
-		return string(pe)
-	case errors.As(err, &hs) && !errors.Is(hs, os.ErrDeadlineExceeded):
-		return "TLS handshake: " + tlsWhy(hs.err)
-	case errors.Is(err, dial.ErrForbidden):
-		return printable(err.Error(), 200)
-	case errors.As(err, &ne) && ne.Timeout():
-		return "timed out"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
-		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
-		return "connection lost"
-	case errors.Is(err, context.Canceled):
-		return "interrupted"
-	}
-	var no syscall.Errno
-	if errors.As(err, &no) {
-		return no.Error() // "connection refused", "no route to host"
-	}
-	var f *fault
-	if errors.As(err, &f) {
-		err = f.err
-	}
-	return printable(err.Error(), 200)
-}
-
-// tlsWhy keeps certificate trouble readable and never quotes a remote's octets raw.
-func tlsWhy(err error) string {
-	var head tls.RecordHeaderError
-	var unknown x509.UnknownAuthorityError
-	switch {
-	case errors.As(err, &head):
-		return "the answer is not TLS"
-	case errors.As(err, &unknown):
-		return policy.ErrUnmet.Error() + ": unknown authority"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
-		return "connection lost"
-	}
-	return printable(err.Error(), 200)
 }
 
 // bindFault: our own address is not there to send from.

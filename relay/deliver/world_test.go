@@ -42,6 +42,29 @@ type gate struct {
 	sources []preflight.Source
 	final   preflight.Route
 	asked   []preflight.Mail
+	met     []preflight.Contact
+	heard   []preflight.Reply
+	instead preflight.Route
+	named   []string // that Instead was asked about
+}
+
+func (g *gate) Met(c preflight.Contact) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.met = append(g.met, c)
+}
+
+func (g *gate) Heard(r preflight.Reply) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.heard = append(g.heard, r)
+}
+
+func (g *gate) Instead(named []string) preflight.Route {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.named = named
+	return g.instead
 }
 
 func (g *gate) Route(_ context.Context, m preflight.Mail, _ string, tried []string) preflight.Route {

@@ -57,6 +57,7 @@ func facts(e queue.Event, rc queue.Recipient) []slog.Attr {
 		text("status", a.Reply.Status)
 		text("reply", clean(a.Reply.Text, maxReply))
 	}
+	text("class", a.Class)
 	attrs = append(attrs, slog.Int("tries", rc.Tries), slog.Duration("took", a.Took), slog.Int64("size", m.Size))
 	if (e.Kind == queue.WasDeferred || e.Kind == queue.WasDelayed) && !rc.Next.IsZero() {
 		attrs = append(attrs, slog.Time("next", rc.Next))

@@ -6,7 +6,7 @@ import "crypto"
 type Options struct {
 	Keys []Key
 	// Live says whether the key's record has been seen at the authoritative
-	// servers; only then it signs. nil: every key does.
+	// servers, or may sign all the same; no other key does. nil: every key does.
 	Live func(domain, selector string) bool
 }
 

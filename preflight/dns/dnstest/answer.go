@@ -3,6 +3,7 @@ package dnstest
 import (
 	"cmp"
 	"net"
+	"net/netip"
 	"strings"
 
 	mdns "github.com/miekg/dns"
@@ -16,8 +17,10 @@ const (
 
 // world is what a question sees: data, and what is wrong with it.
 type world struct {
-	zones  *zones
-	behave map[string]string
+	zones    *zones
+	behave   map[string]string
+	views    map[viewed][]mdns.RR // what the resolver sees instead
+	invented netip.Addr           // for names that do not exist
 }
 
 // reply is an answer before it is a packet.
@@ -27,6 +30,7 @@ type reply struct {
 	secure         bool
 	bogus          bool
 	drop, truncate bool
+	lame           bool // no authority for what it says
 }
 
 // serve answers one packet.
@@ -35,6 +39,9 @@ func (s *Server) serve(w mdns.ResponseWriter, q *mdns.Msg) {
 	s.mu.Lock()
 	s.asked = append(s.asked, strings.ToLower(asked.Name)+" "+mdns.Type(asked.Qtype).String())
 	r := s.answer(canonical(asked.Name), asked.Qtype, q.RecursionDesired)
+	if q.RecursionDesired {
+		s.world.invent(&r, asked.Name, asked.Qtype)
+	}
 	s.mu.Unlock()
 	if r.drop {
 		return
@@ -51,7 +58,7 @@ func (r reply) packet(q *mdns.Msg, udp bool) *mdns.Msg {
 	m := new(mdns.Msg)
 	m.SetRcode(q, r.rcode)
 	m.Compress = true
-	m.Authoritative = !q.RecursionDesired && (r.rcode == mdns.RcodeSuccess || r.rcode == mdns.RcodeNameError)
+	m.Authoritative = !q.RecursionDesired && !r.lame && (r.rcode == mdns.RcodeSuccess || r.rcode == mdns.RcodeNameError)
 	m.RecursionAvailable = true
 	m.Answer, m.Ns = r.answer, r.denial
 	size := mdns.MinMsgSize
@@ -90,10 +97,17 @@ func (s *Server) answer(name string, t uint16, recurse bool) reply {
 		if !recurse && z != start { // another zone's names are not ours to tell
 			return r
 		}
-		if s.misbehave(&r, z, name, recurse) {
+		if s.misbehave(&r, z, name, t, recurse) {
 			return r
 		}
 		set := s.find(z, name, t)
+		if own, ok := s.world.views[viewed{name, t}]; ok && recurse {
+			set = own
+			if len(own) == 0 {
+				r.deny(s.soa(z), false)
+				return r
+			}
+		}
 		r.answer = append(r.answer, set...)
 		to := target(set, t)
 		switch {
@@ -117,13 +131,18 @@ func (r *reply) deny(soa mdns.RR, exists bool) {
 
 // misbehave does what Behave and the answers line ask for. It returns true if that is
 // all there is to say.
-func (s *Server) misbehave(r *reply, z, name string, recurse bool) bool {
+func (s *Server) misbehave(r *reply, z, name string, t uint16, recurse bool) bool {
 	fail := func(rcode int) bool {
 		*r = reply{rcode: rcode, truncate: r.truncate}
 		return true
 	}
 	how, of := s.behaviour(name)
 	switch how {
+	case "mute":
+		if len(s.find(z, name, t)) == 0 {
+			r.drop = true
+			return true
+		}
 	case "drop":
 		r.drop = true
 		return true
@@ -136,6 +155,8 @@ func (s *Server) misbehave(r *reply, z, name string, recurse bool) bool {
 		return true
 	case "truncate":
 		r.truncate = true
+	case "lame":
+		r.lame = true
 	}
 	switch {
 	case z == "" && len(r.answer) > 0: // a resolver that gets stuck on the way
@@ -152,8 +173,8 @@ func (s *Server) misbehave(r *reply, z, name string, recurse bool) bool {
 
 // behaviour is that of the closest zone above that has one.
 func (s *Server) behaviour(name string) (how, of string) {
-	for {
-		if b, ok := s.world.behave[name]; ok {
+	for asked := name; ; {
+		if b, ok := s.world.behave[name]; ok && (b != "mute" || name == asked) {
 			return b, name
 		}
 		if name == "." {

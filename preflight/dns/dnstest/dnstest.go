@@ -28,7 +28,8 @@ import (
 // Server is running from Start to Close. All its methods may be called at any time.
 type Server struct {
 	addr    netip.AddrPort
-	servers []*mdns.Server
+	servers []*mdns.Server // UDP, TCP
+	noTCP   bool           // the second is closed already
 	running sync.WaitGroup
 
 	mu    sync.Mutex
@@ -93,8 +94,10 @@ func (s *Server) listen(at netip.AddrPort) error {
 // Close stops serving and waits until the last question is answered.
 func (s *Server) Close() error {
 	var errs []error
-	for _, m := range s.servers {
-		errs = append(errs, m.Shutdown())
+	for i, m := range s.servers {
+		if err := m.Shutdown(); err != nil && !(i == 1 && s.noTCP) {
+			errs = append(errs, err)
+		}
 	}
 	s.running.Wait()
 	return errors.Join(errs...)
@@ -142,7 +145,7 @@ func (s *Server) Remove(name, rrtype string) {
 }
 
 // Behaviours are what Behave takes.
-var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent"}
+var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent", "lame", "mute"}
 
 // Behave makes a zone and all below it fail in a certain way; the zone "." is everything:
 //
@@ -152,7 +155,9 @@ var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "trunca
 //	"drop"      no answer at all
 //	"nxdomain"  no name exists in it
 //	"truncate"  an empty answer with TC over UDP, the whole over TCP
+//	"lame"      the answer is right, but given without authority (AA)
 //	"absent"    the zone is not delegated: the zone above denies its name
+//	"mute"      no answer for the name itself where it has no record of the type; names below it are well
 func (s *Server) Behave(zone, behaviour string) error {
 	if !slices.Contains(Behaviours, behaviour) {
 		return fmt.Errorf("behaviour %q of zone %s: want one of %q", behaviour, zone, Behaviours)

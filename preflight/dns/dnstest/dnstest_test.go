@@ -1,10 +1,12 @@
 package dnstest_test
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"smtprelay/preflight/dns"
 	"smtprelay/preflight/dns/dnstest"
@@ -157,6 +159,18 @@ func TestBehave(t *testing.T) {
 	if a := query("25.2.0.192.in-addr.arpa"); shape(a) != "NODATA of 2.0.192.in-addr.arpa" {
 		t.Errorf("zone back again: %s", shape(a))
 	}
+	behave("safe.test", "mute")
+	if a := query("safe.test"); a.Outcome != dns.Present {
+		t.Errorf("mute, of a type that is there: %s", shape(a))
+	}
+	if a := query("big.safe.test"); a.Outcome != dns.Present {
+		t.Errorf("a name below a mute one: %s", shape(a))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if a, _ := s.Client().Query(ctx, "safe.test", dns.TypeTXT); a.Outcome != dns.Temp || a.Rcode != "" {
+		t.Errorf("mute, of a type that is not: %s", shape(a))
+	}
 	if err := s.Behave("safe.test", "stubborn"); err == nil {
 		t.Error("unknown behaviour taken")
 	}
@@ -237,5 +251,68 @@ func TestStartAt(t *testing.T) {
 	a, err := dns.AskAuthority(t.Context(), s.Client(), s.Client(), s.Addr().Port(), "a.test", dns.TypeA)
 	if err != nil || shape(a) != "present 192.0.2.1" {
 		t.Errorf("%s %v", shape(a), err)
+	}
+}
+
+// A resolver that sees something else than the zones have.
+func TestView(t *testing.T) {
+	s := start(t, baseline)
+	s.Invent(netip.MustParseAddr("198.51.100.80"))
+	for _, v := range [][3]string{{"mail.example.net", "A", "10.0.0.5"}, {"mail.example.net", "AAAA", ""}} {
+		if err := s.View(v[0], v[1], v[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.View("mail.example.net", "A", "ten"); err == nil {
+		t.Error("no address taken")
+	}
+	for _, c := range []struct {
+		name            string
+		t               dns.Type
+		inside, outside string
+	}{
+		{"mail.example.net", dns.TypeA, "present 10.0.0.5", "present 192.0.2.25"},
+		{"mail.example.net", dns.TypeAAAA, "NXDOMAIN of example.net", "present 2001:db8::25"},
+		{"mail.example.net", dns.TypeMX, "NODATA of example.net", "NODATA of example.net"},
+		{"nope.example.net", dns.TypeA, "present 198.51.100.80", "NXDOMAIN of example.net"},
+		{"nope.example.net", dns.TypeTXT, "NXDOMAIN of example.net", "NXDOMAIN of example.net"},
+	} {
+		inside, _ := s.Client().Query(t.Context(), c.name, c.t)
+		outside, _ := s.Client().Ask(t.Context(), s.Addr(), c.name, c.t)
+		if shape(inside) != c.inside || shape(outside) != c.outside {
+			t.Errorf("%s %s: %s and %s, want %s and %s", c.name, c.t, shape(inside), shape(outside), c.inside, c.outside)
+		}
+	}
+	if err := s.Behave("example.net", "lame"); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := s.Client().Ask(t.Context(), s.Addr(), "mail.example.net", dns.TypeA); err == nil || a.Auth || a.Rcode != "NOERROR" {
+		t.Errorf("lame: %s, AA %v", shape(a), a.Auth)
+	}
+	if a, _ := s.Client().Query(t.Context(), "mail.example.net", dns.TypeMX); shape(a) != "NODATA of example.net" {
+		t.Errorf("a lame server's resolver: %s", shape(a))
+	}
+}
+
+func TestWithoutTCP(t *testing.T) {
+	s, err := dnstest.Start(baseline)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := s.Client().OverTCP(t.Context())
+	if len(lines) != 1 || lines[0].Err != "" || lines[0].Server != s.Addr() {
+		t.Errorf("open: %+v", lines)
+	}
+	if err := s.CloseTCP(); err != nil {
+		t.Error(err)
+	}
+	if lines = s.Client().OverTCP(t.Context()); !lines[0].Closed || lines[0].Err != "connection refused" {
+		t.Errorf("closed: %+v", lines)
+	}
+	if a, _ := s.Client().Query(t.Context(), "mail.example.net", dns.TypeA); a.Outcome != dns.Present {
+		t.Errorf("UDP: %s", shape(a))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }

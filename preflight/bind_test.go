@@ -1,0 +1,5 @@
+//go:build !interop
+
+package preflight_test
+
+const needsBIND = false

@@ -1,0 +1,132 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+var dnsblChecks = []*Check{dnsblUsable, dnsblClean}
+
+var dnsblUsable = &Check{
+	ID:       "DNSBL-USABLE",
+	Scope:    ScopeHost,
+	Title:    "the block lists answer us",
+	Severity: Informational,
+	Change:   "x",
+	Why:      "a list that refuses us or has died says nothing of our addresses, and reads like one that does not list them, or lists them all",
+	Ref:      "RFC 5782 section 5",
+	Needs:    []string{"DNS-REACHABLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		if why := p.noLists(); why != "" {
+			return skip(why)
+		}
+		const expected = "every list answers"
+		var bad, good []string
+		var silent *listLook
+		r := Remedy{Title: "Have the block lists answer us, or leave them out", Who: "you"}
+		for _, l := range p.lookAtLists(ctx, netip.Addr{}) {
+			switch {
+			case l.trouble != "":
+				bad = append(bad, fmt.Sprintf("%s %s", l.list, l.trouble))
+				r.Steps = append(r.Steps, unusable(l))
+			case l.open != nil:
+				silent = &l
+			default:
+				good = append(good, l.list.String())
+			}
+		}
+		switch {
+		case len(bad) > 0:
+			return fail(r, expected, "%s", strings.Join(bad, "; "))
+		case silent != nil:
+			return unknown(expected, silent.open)
+		}
+		return pass("%s: the test entries are as they must be", list(good))
+	},
+}
+
+// unusable says what to do about a list that is of no use.
+func unusable(l listLook) string {
+	if l.list.spamhaus() && strings.HasPrefix(l.trouble, "refuses") {
+		return `Ask through a resolver of your own, for example unbound on this host with [dns] servers = ["127.0.0.1"], or with a key: dnsbl = ["KEY.zen.dq.spamhaus.net"] under [preflight].`
+	}
+	return fmt.Sprintf("Take %s out of dnsbl under [preflight], unless its operator says how it can be asked.", l.list)
+}
+
+// noLists says why no list is asked, "" if some are.
+func (p *Probe) noLists() string {
+	switch {
+	case p.Plan.Policy.Private:
+		return "private"
+	case len(p.Plan.Policy.DNSBL) == 0:
+		return "no block list is configured"
+	}
+	return ""
+}
+
+var dnsblClean = &Check{
+	ID:       "DNSBL-CLEAN",
+	Final:    true,
+	Scope:    ScopeSource,
+	Title:    "no block list has the address",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "Gmail, Outlook, Yahoo, Apple, Orange and whoever runs a filter refuse or sort out mail from a listed address",
+	Ref:      "RFC 5782 section 2.1; RFC 5782 section 2.4",
+	Needs:    []string{"EGRESS-PUBLIC"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		if why := p.noLists(); why != "" {
+			return skip(why)
+		}
+		addr := p.addr()
+		var listed, clean []string
+		troubles := 0
+		r := Remedy{Title: fmt.Sprintf("Get %s off the block lists", addr), Who: "you, at each list"}
+		looks := p.lookAtLists(ctx, addr)
+		for _, l := range looks {
+			switch {
+			case l.trouble != "":
+				troubles++
+			case l.open != nil:
+			case len(l.listings) > 0:
+				listed = append(listed, l.String())
+				r.Steps = append(r.Steps, l.leaving(addr)...)
+			default:
+				clean = append(clean, l.list.String())
+			}
+		}
+		switch {
+		case len(listed) > 0:
+			return fail(r, "not listed", "%s is listed by %s", addr, strings.Join(listed, "; "))
+		case troubles == len(looks):
+			return awaits("DNSBL-USABLE")
+		case len(clean) == 0:
+			return skip("the block lists do not answer")
+		}
+		return pass("%s is in none of %s", addr, list(clean))
+	},
+}
+
+// String is a listing as it is found: `zen.spamhaus.org: PBL (127.0.0.10), "https://..."`.
+func (l listLook) String() string {
+	s := fmt.Sprintf("%s: %s", l.list, list(l.listings))
+	if l.text != "" {
+		s += fmt.Sprintf(", %q", l.text)
+	}
+	return s
+}
+
+// leaving says how to get off the list.
+func (l listLook) leaving(addr netip.Addr) (steps []string) {
+	if page := l.list.page(addr); page != "" {
+		steps = append(steps, page+" says why, and how to leave.")
+	} else if len(l.list.keys()) == 0 {
+		steps = append(steps, "dig "+shellWord(l.list.entry(addr)+".")+" txt")
+	}
+	if strings.Contains(list(l.listings), "PBL") {
+		steps = append(steps, "The PBL has addresses from which no mail is expected, not senders of spam. If the address is static and yours, take it off there yourself; else send through a smart host ([[smarthost]]).")
+	}
+	return steps
+}

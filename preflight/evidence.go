@@ -1,0 +1,152 @@
+package preflight
+
+import (
+	"slices"
+	"strings"
+)
+
+// What receivers say when something is missing. A reply names a requirement
+// only by who says it and in which words: enhanced status codes alone do not,
+// because operators give them meanings of their own. X.7.23 is SPF by RFC 7372
+// and at Microsoft, but PTR at Gmail; X.7.27 is a null MX by RFC 7505, but SPF
+// at Gmail. So a saying is found by operator, basic code and text.
+
+// Kind of a saying: whose fault it is, and so what may become of the message.
+type Kind string
+
+const (
+	KindOurs       Kind = "ours"       // one of our checks would have said so: never a reason to bounce
+	KindTLS        Kind = "tls"        // ours, too, but no check sees how delivery fares with TLS
+	KindRate       Kind = "rate"       // too much at once: slow down
+	KindReputation Kind = "reputation" // of what was sent before: no check can see it
+	KindFamily     Kind = "family"     // over IPv4 it may go well
+	KindTheirs     Kind = "theirs"     // a fault of the receiver
+)
+
+// saying is one way to refuse. row is its number in the table of replies, which
+// several share when a receiver has several words for one thing.
+type saying struct {
+	row   int
+	by    []string // operators; nil: anyone says so
+	codes string   // as it is printed: "421/451", "5xx"
+	// status is what comes with it. It is not looked at but where the words
+	// would say too little without (strict).
+	status string
+	strict bool
+	says   []string // any of these, lower case; ".." stands for anything in between
+	names  []string // checks
+	kind   Kind
+	held   bool // a 5xx of it holds the message whatever the kind
+	do     string
+}
+
+// sayings are all rows. The first that fits counts: a fault of theirs may quote
+// the words of ours, and what one operator says goes before what many do.
+var sayings = slices.Concat(theirSayings, gmailSayings, yahooSayings, microsoftSayings, appleSayings,
+	germanSayings, cableSayings, frenchSayings, gatewaySayings, postfixSayings, commonSayings)
+
+// Class is what a reply turned out to mean.
+type Class struct {
+	Row    int
+	Checks []string // that it names, the likeliest first; none where no check can tell
+	Kind   Kind
+	Held   bool   // a 5xx of it is no reason to bounce
+	Do     string // what the operator should do
+}
+
+// String is the class in one word or a few, for logs: the checks, else the kind.
+func (c Class) String() string {
+	if len(c.Checks) > 0 {
+		return strings.Join(c.Checks, ", ")
+	}
+	return string(c.Kind)
+}
+
+// Classify finds what a 4xx or 5xx means. operator is Operator of the
+// exchanger's name, phase the stage of the conversation ("greet", "ehlo",
+// "rcpt", "dot"). In the phases of TLS and AUTH the same words and codes speak
+// of something else, and nothing is known there.
+func Classify(operator, phase string, code int, status, text string) (Class, bool) {
+	if code < 400 || code > 599 || phase == "starttls" || phase == "auth" {
+		return Class{}, false
+	}
+	text = plain(text)
+	for i := range sayings {
+		if s := &sayings[i]; s.fits(operator, code, status, text) {
+			return s.class(text), true
+		}
+	}
+	return Class{}, false
+}
+
+func (s *saying) fits(operator string, code int, status, text string) bool {
+	return (s.by == nil || slices.Contains(s.by, operator)) && s.code(code) &&
+		(!s.strict || status != "" && strings.Contains(s.status, status)) &&
+		slices.ContainsFunc(s.says, func(pattern string) bool { return heard(text, pattern) })
+}
+
+// code tells whether a basic code is one of "421/450" or of a class, "5xx".
+func (s *saying) code(code int) bool {
+	for c := range strings.SplitSeq(s.codes, "/") {
+		if len(c) == 3 && c[0] == byte('0'+code/100) && (c[1:] == "xx" || c[1] == byte('0'+code/10%10) && c[2] == byte('0'+code%10)) {
+			return true
+		}
+	}
+	return false
+}
+
+// heard looks for the parts of a pattern in their order.
+func heard(text, pattern string) bool {
+	for part := range strings.SplitSeq(pattern, "..") {
+		_, after, found := strings.Cut(text, strings.TrimSpace(part))
+		if !found {
+			return false
+		}
+		text = after
+	}
+	return true
+}
+
+// plain is a reply's text as one line in lower case, without status codes:
+// those that stand before each of its lines would break sentences.
+func plain(text string) string {
+	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), isStatus)
+	return strings.Join(words, " ")
+}
+
+// isStatus: "5.7.25" (RFC 3463 section 2).
+func isStatus(word string) bool {
+	if len(word) < 5 || word[1] != '.' || word[0] != '4' && word[0] != '5' {
+		return false
+	}
+	return strings.Trim(word, "0123456789.") == "" && strings.Count(word, ".") == 2
+}
+
+// class of a text that fits. What two sayings leave to the text is read here.
+func (s *saying) class(text string) Class {
+	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs || s.kind == KindTLS, Do: s.do}
+	switch s.row {
+	case 23:
+		c.Checks = levelChecks(text, c.Checks)
+	case 58:
+		if strings.Contains(text, "s=helo") {
+			c.Checks = []string{"SPF-HELO-PASS"}
+		} else if strings.Contains(text, "s=mfrom") {
+			c.Checks = []string{"SPF-SENDER-PASS"}
+		}
+	}
+	return c
+}
+
+// who says so, for people.
+func (s *saying) who() string {
+	switch {
+	case len(s.by) > 0:
+		return strings.Join(s.by, ", ")
+	case s.row == 49:
+		return "Cloudmark's gateways"
+	case s.row >= 51 && s.row <= 55:
+		return "Postfix"
+	}
+	return "many"
+}

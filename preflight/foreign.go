@@ -1,0 +1,56 @@
+package preflight
+
+import "slices"
+
+// A server that is not ours is judged by what the world can see of it.
+
+// ofThisMachine are the checks that look at the machine they run on, or at what
+// lies on its disk.
+var ofThisMachine = []string{
+	"EGRESS-BINDABLE", "EGRESS-OBSERVED", "EGRESS-STABLE", "NET-PORT25", "NET-PORT25-HONEST", "HOST-CLOCK",
+	"DNS-HOSTS-OVERRIDE", "EHLO-STABLE", "LISTENER-NAME", "SUBMIT-CERT", "DKIM-MATCHES-KEY",
+}
+
+// strange says why a check has nothing to say of a server that is not ours.
+func (p *Plan) strange(t *task) string {
+	switch {
+	case !p.Foreign:
+		return ""
+	case slices.Contains(ofThisMachine, t.check.ID):
+		return "another machine"
+	case t.check == dkimConfigured && len(p.Senders[t.sender].Keys) == 0:
+		return "no selector was named"
+	}
+	return ""
+}
+
+// disown takes the actions away: what happens to its mail is not ours to say.
+func (r *Report) disown() {
+	r.Action = ""
+	for _, vs := range [][]Verdict{r.Sources, r.Senders, r.SmartHosts} {
+		for i := range vs {
+			vs[i].Action = ""
+		}
+	}
+}
+
+// settingWords leads a setting in.
+func (t *text) settingWords() string {
+	if t.r.Plan.Foreign {
+		return "In that server's configuration, as relay.toml would have it:"
+	}
+	return "In relay.toml:"
+}
+
+// foreignFate is what becomes of its mail, as far as it can be known.
+func (t *text) foreignFate() string {
+	switch t.r.Overall {
+	case Fail:
+		return t.until(Fail, "") + " many receivers refuse its mail."
+	case Unknown:
+		return "Receivers that get no answer either send it away for now."
+	case Degraded:
+		return "Most receivers take its mail; what is marked makes some of them doubt it."
+	}
+	return "Receivers find nothing against its mail."
+}

@@ -1,0 +1,188 @@
+package preflight
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"smtprelay/preflight/dns"
+)
+
+var observedChecks = []*Check{egressObserved, egressStable}
+
+var egressObserved = &Check{
+	ID:       "EGRESS-OBSERVED",
+	Scope:    ScopeSource,
+	Title:    "mail servers see the address that we think we have",
+	Severity: Mandatory,
+	Change:   "v",
+	Why:      "everything else is judged by this address: if mail leaves from another, receivers judge that one",
+	Ref:      "RFC 8601 section 3",
+	Needs:    []string{"EGRESS-PUBLIC"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		switch {
+		case p.Plan.Policy.Private:
+			return skip("private")
+		case !p.Plan.discovers():
+			return skip(`discovery = "off"`)
+		}
+		p.inquire(ctx)
+		return p.compare(p.run.seen.views(p.Source.key(), time.Now()))
+	},
+}
+
+// compare holds what others saw against what we think.
+func (p *Probe) compare(vs []view) Result {
+	ours := p.addr()
+	var agree, differ []string
+	var others []view
+	asked, mail := false, false
+	for _, v := range vs {
+		says := fmt.Sprintf("%s saw %s", both(v.operators), v.addr)
+		mail = mail || v.mail
+		if v.addr == ours {
+			agree = append(agree, v.operators...)
+			continue
+		}
+		others, asked = append(others, v), asked || v.asked
+		differ = append(differ, says)
+	}
+	all := list(differ)
+	switch {
+	case len(others) == 0 && len(agree) > 0:
+		return pass("%s saw %s", both(agree), ours)
+	case len(vs) == 0:
+		return skip("no mail server has said yet which address it sees")
+	}
+	contradicted := len(agree) == 0 && len(others) > 1 && asked
+	for _, v := range others {
+		contradicted = contradicted || v.believed()
+	}
+	if !contradicted {
+		return skip("one party is not believed: " + all)
+	}
+	res := fail(p.rerouting(others), ours.String(), "%s", all)
+	if !mail {
+		res.Severity = Recommended // UDP may leave by another address than mail
+	}
+	return res
+}
+
+// rerouting has mail leave from the address that DNS knows, or has DNS know the other.
+func (p *Probe) rerouting(others []view) Remedy {
+	ours := p.addr()
+	r := Remedy{
+		Title: fmt.Sprintf("Have mail of %s leave from %s", p.Source.Name, ours),
+		Who:   "you, or whoever runs the router",
+		Steps: []string{fmt.Sprintf("The address translation for connections to port 25 (SNAT, policy routing) has to give them %s.", ours)},
+	}
+	if len(others) == 1 {
+		r.Setting = fmt.Sprintf("public = %q", others[0].addr)
+		r.Steps = append(r.Steps, "The setting is the other way: if the address seen is to stay. PTR, A and SPF have to be made anew for it.")
+	} else {
+		r.Steps = append(r.Steps, "It leaves from several addresses: each connection may get another one.")
+	}
+	return r
+}
+
+// inquire asks the world about the source.
+func (p *Probe) inquire(ctx context.Context) Round {
+	for i := range p.Plan.Sources {
+		if &p.Plan.Sources[i] == p.Source {
+			return p.run.inquire(ctx, i)
+		}
+	}
+	return Round{}
+}
+
+var egressStable = &Check{
+	ID:       "EGRESS-STABLE",
+	Scope:    ScopeSource,
+	Title:    "the address stays the same",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "an address that changes has no name, no reputation and no place in SPF for as long as it lasts",
+	Ref:      "RFC 8981 section 3.4",
+	Needs:    []string{"EGRESS-KNOWN"},
+	Run: func(_ context.Context, p *Probe) Result {
+		if bind, err := netip.ParseAddr(p.Source.Bind); err == nil && bind.Is6() && p.temporary(bind) {
+			return fail(Remedy{
+				Title:   "Bind " + p.Source.Name + " to an address that stays",
+				Who:     "you",
+				Setting: `bind = "2001:db8::25"`,
+				Steps: []string{
+					"Give the machine a static IPv6 address and bind that; the one printed here is an example.",
+					"With systemd-networkd: IPv6PrivacyExtensions=no.",
+				},
+			}, "a stable address", "%s is an IPv6 privacy address, and will be replaced", bind)
+		}
+		var past []string
+		seen := map[netip.Addr]bool{p.addr(): true}
+		for _, u := range p.run.seen.used(time.Now()) {
+			if u.Source == p.Source.configured() && !seen[u.Addr] {
+				seen[u.Addr] = true
+				past = append(past, fmt.Sprintf("%s until %s", u.Addr, u.Last.UTC().Format(time.DateOnly)))
+			}
+		}
+		if len(past) == 0 {
+			return pass("%s has not changed", p.addr())
+		}
+		return fail(Remedy{
+			Title: "Keep one address for " + p.Source.Name,
+			Who:   "the provider of the connection",
+			Steps: []string{"Ask for a static address, or send through a smart host ([[smarthost]]). Thirty days after the last change this passes by itself."},
+		}, "one address in 30 days", "it is %s, and was %s", p.addr(), list(past))
+	},
+}
+
+func (p *Probe) temporary(a netip.Addr) bool {
+	if p.run.out.Temporary != nil {
+		return p.run.out.Temporary(a)
+	}
+	return temporaryAddr(a)
+}
+
+var ehloStable = &Check{
+	ID:       "EHLO-STABLE",
+	Scope:    ScopeSource,
+	Title:    "the address greets with one name",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "GMX puts off mail of an address that calls itself now this, now that (450)",
+	Ref:      "RFC 5321 section 4.1.4",
+	Needs:    []string{"EGRESS-PUBLIC", "EHLO-PUBLIC-NAME"},
+	Run: func(_ context.Context, p *Probe) Result {
+		names, keep := []string{p.ehlo()}, ""
+		seen := map[string]bool{p.ehlo(): true}
+		for i := range p.Plan.Sources {
+			o := &p.Plan.Sources[i]
+			name, err := dns.Canonical(o.EHLO)
+			if err != nil || p.Plan.egress(o) != p.addr() {
+				continue
+			}
+			keep = cmp.Or(keep, name) // that of the first, for all of them
+			if !seen[name] {
+				seen[name] = true
+				names = append(names, fmt.Sprintf("%s (%s)", name, o.Name))
+			}
+		}
+		for _, u := range p.run.seen.used(time.Now()) {
+			if u.Addr == p.addr() && !seen[u.EHLO] {
+				seen[u.EHLO] = true
+				names = append(names, fmt.Sprintf("%s (until %s)", u.EHLO, u.Last.UTC().Format(time.DateOnly)))
+			}
+		}
+		if len(names) == 1 {
+			return pass("%s greets as %s", p.addr(), p.ehlo())
+		}
+		return fail(Remedy{
+			Title:   fmt.Sprintf("Keep one EHLO name for %s", p.addr()),
+			Who:     "you, under [[source]]",
+			Setting: fmt.Sprintf("ehlo = %q", cmp.Or(keep, p.ehlo())),
+			Steps:   []string{"One name for every source of this address. A name that was used before is forgotten thirty days after its last mail."},
+		}, "1", "%d names for %s: %s", len(names), p.addr(), strings.Join(names, ", "))
+	},
+}

@@ -1,0 +1,101 @@
+package preflight
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"smtprelay/preflight/dns"
+)
+
+// What RFC 7208 section 3.4 has room for.
+const (
+	spfText   = 450 // name and text
+	spfAnswer = 512 // a whole answer over UDP, RFC 1035 section 4.2.1
+)
+
+var spfSize = &Check{
+	ID:       "SPF-SIZE",
+	Scope:    ScopeSender,
+	Title:    "the SPF record fits into a small answer",
+	Severity: Recommended,
+	Change:   "x",
+	Why:      "an answer over 512 octets needs EDNS or TCP, and a firewall in between that lets neither through makes SPF a temporary error",
+	Ref:      "RFC 7208 section 3.4",
+	Needs:    []string{"SPF-SINGLE"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		n := p.spfTree(ctx, p.envelope())
+		own := len(n.Domain) + len(n.Records[0])
+		whole := answerSize(n.Answer)
+		r := Remedy{Title: "Shorten the SPF record of " + n.Domain, Who: "whoever runs the zone of " + n.Answer.Name}
+		switch {
+		case own > spfText:
+			r.Steps = append([]string{"Drop what no longer sends for you, name networks instead of addresses, or move terms to a record of their own and include that."}, longest(n.Terms)...)
+			return fail(r, fmt.Sprintf("<=%d", spfText), "%d octets of name and record", own)
+		case whole > spfAnswer:
+			r.Title = "Make room among the TXT records of " + n.Domain
+			r.Steps = []string{fmt.Sprintf("%d other TXT records stand beside it: delete the tokens of services that have long been verified.", len(n.Answer.Records)-1)}
+			return fail(r, fmt.Sprintf("<=%d", spfAnswer), "%d octets of TXT in one answer, %d of them the SPF record", whole, len(n.Records[0]))
+		}
+		return pass("%d octets, %d in the whole answer", own, whole)
+	},
+}
+
+// answerSize is what a TXT answer takes on the wire without EDNS: header, question,
+// and each record with its name compressed, its strings of 255 octets at most.
+func answerSize(a *dns.Answer) int {
+	size := 12 + len(a.Question) + 2 + 4
+	for _, c := range a.Chain {
+		size += 12 + len(c) + 2
+	}
+	for _, r := range a.Records {
+		size += 12 + len(r.Text) + len(r.Text)/256 + 1
+	}
+	return size
+}
+
+// longest are the terms that take the most room.
+func longest(terms spfRecord) (all []string) {
+	terms = slices.Clone(terms)
+	slices.SortStableFunc(terms, func(a, b spfTerm) int { return len(b.Text) - len(a.Text) })
+	for _, t := range terms[:min(3, len(terms))] {
+		all = append(all, fmt.Sprintf("%s takes %d octets", t.Text, len(t.Text)+1))
+	}
+	return all
+}
+
+var spfLeftovers = &Check{
+	ID:       "SPF-LEFTOVERS",
+	Scope:    ScopeSender,
+	Title:    "no records of SPF's forerunners are left",
+	Severity: Informational,
+	Change:   "x",
+	Why:      "nobody reads type SPF and Sender ID any more; a record that nobody reads is one that nobody corrects",
+	Ref:      "RFC 7208 section 3.1",
+	Needs:    []string{"SPF-SENDER-PRESENT"},
+	Run: func(ctx context.Context, p *Probe) Result {
+		txt, old := p.ask(ctx, p.envelope(), dns.TypeTXT), p.ask(ctx, p.envelope(), dns.TypeSPF)
+		r := Remedy{Title: "Delete the old SPF records of " + p.envelope(), Who: "whoever runs the zone of " + txt.Name}
+		var found []string
+		for _, rr := range txt.Records {
+			if strings.HasPrefix(compact(rr.Text), "spf2.0/") {
+				found = append(found, rr.Text)
+				r.Records = append(r.Records, record(Remove, txt.Name, "TXT", Quote(rr.Text)))
+			}
+		}
+		for _, rr := range old.Records {
+			found = append(found, "type SPF: "+rr.Text)
+			r.Records = append(r.Records, record(Remove, old.Name, "SPF", Quote(rr.Text)))
+		}
+		switch {
+		case len(found) > 0:
+			return fail(r, "none", "%s", strings.Join(found, "; "))
+		case !definite(txt):
+			return unknown("none", txt)
+		case !definite(old): // servers that choke on the old type say nothing of anything else
+			return skip("no answer for type SPF")
+		}
+		return pass("none")
+	},
+}

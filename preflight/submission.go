@@ -1,0 +1,199 @@
+package preflight
+
+import (
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"smtprelay/preflight/dns"
+)
+
+var machineChecks = []*Check{hostClock, listenerName, submitCert}
+
+// Submission is what our own listeners show to clients.
+type Submission struct {
+	Name        string           // of the banner
+	Auth        bool             // clients may log in
+	Certificate *tls.Certificate // nil: no TLS
+}
+
+var listenerName = &Check{
+	ID:       "LISTENER-NAME",
+	Scope:    ScopeHost,
+	Title:    "the submission listener has a public name",
+	Severity: Informational,
+	Change:   "x",
+	Why:      "it is good practice and nothing more: what our own clients are greeted with has no effect on delivery",
+	Ref:      "RFC 5321 section 4.3.1",
+	Needs:    []string{"DNS-REACHABLE"},
+	Run: func(_ context.Context, p *Probe) Result {
+		s := p.Plan.Submission
+		if s.Name == "" {
+			return skip("no listener")
+		}
+		r := Remedy{
+			Title: "Give the submission listener a public name",
+			Who:   "you, under [submission]; it has no effect on delivery",
+		}
+		for i := range p.Plan.Sources {
+			if name, err := dns.Canonical(p.Plan.Sources[i].EHLO); err == nil && dns.IsHostname(name) {
+				r.Setting = fmt.Sprintf("hostname = %q", name)
+				break
+			}
+		}
+		name, err := dns.Canonical(s.Name)
+		if err != nil || !dns.IsHostname(name) {
+			return fail(r, "a public name", "%q is not fully qualified", s.Name)
+		}
+		if rule, special := p.Plan.specialName(name); special {
+			return fail(r, "a public name", "%s: .%s is never in public DNS", name, rule)
+		}
+		if leaf := s.leaf(); leaf != nil && leaf.VerifyHostname(name) != nil {
+			return fail(r, "the name in the certificate", "the banner says %s, the certificate %s", name, list(leaf.DNSNames))
+		}
+		return pass("%s", name)
+	},
+}
+
+// leaf is the listener's own certificate; nil when there is none that can be read.
+func (s Submission) leaf() *x509.Certificate {
+	if s.Certificate == nil || len(s.Certificate.Certificate) == 0 {
+		return nil
+	}
+	c, err := x509.ParseCertificate(s.Certificate.Certificate[0])
+	if err != nil {
+		return nil
+	}
+	return c
+}
+
+// certDays is how long before its end a certificate should have been renewed:
+// what renews them by itself does so weeks before.
+const certDays = 14
+
+var submitCert = &Check{
+	ID:       "SUBMIT-CERT",
+	Scope:    ScopeHost,
+	Title:    "clients can verify the submission listener",
+	Severity: Recommended,
+	Change:   "^",
+	Why:      "applications that verify stop sending when it is over, and those that do not hand their passwords to anybody",
+	Ref:      "RFC 8314 section 3; RFC 9525 section 6",
+	Needs:    []string{"DNS-REACHABLE"},
+	Run: func(_ context.Context, p *Probe) Result {
+		s := p.Plan.Submission
+		r := Remedy{
+			Title:   "Renew the certificate of the submission listener",
+			Who:     "you, under [submission]",
+			Setting: `certificate = "/etc/relay/tls/fullchain.pem"`,
+		}
+		if s.Certificate == nil {
+			if s.Auth && p.Plan.exposed() {
+				r.Title, r.Steps = "Have passwords travel over TLS only", []string{"Set certificate and key_file, or listen on loopback only."}
+				res := fail(r, "TLS", "AUTH is offered without TLS")
+				res.Severity = Mandatory
+				return res
+			}
+			return skip("no certificate is configured")
+		}
+		if fault := s.fault(time.Now(), p.Plan.Policy.Private); fault != "" {
+			r.Steps = []string{"The file holds the certificate and after it those of its issuers. Start the relay again once it is there."}
+			return fail(r, fmt.Sprintf("good for %s and more than %d days", s.Name, certDays), "%s", fault)
+		}
+		return pass("good for %s until %s", s.Name, s.leaf().NotAfter.UTC().Format(time.DateOnly))
+	},
+}
+
+// exposed tells whether we listen where others than this machine can connect.
+func (p *Plan) exposed() bool {
+	for _, l := range p.Listeners {
+		if !l.Addr().Unmap().IsLoopback() {
+			return true
+		}
+	}
+	return false
+}
+
+// fault is what is wrong with the certificate; "" when nothing is.
+func (s Submission) fault(now time.Time, private bool) string {
+	leaf := s.leaf()
+	if leaf == nil {
+		return "the certificate cannot be read"
+	}
+	key, ok := s.Certificate.PrivateKey.(crypto.Signer)
+	if same, can := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !can || !same.Equal(key.Public()) {
+		return "the key does not belong to the certificate"
+	}
+	left := leaf.NotAfter.Sub(now)
+	switch {
+	case now.Before(leaf.NotBefore):
+		return "it is not valid before " + leaf.NotBefore.UTC().Format(time.DateOnly)
+	case left <= 0:
+		return "it expired on " + leaf.NotAfter.UTC().Format(time.DateOnly)
+	case left <= certDays*24*time.Hour:
+		return fmt.Sprintf("it expires in %d days", int(left.Hours())/24)
+	}
+	if err := leaf.VerifyHostname(s.Name); err != nil {
+		return fmt.Sprintf("it is for %s, not for %s", list(certNames(leaf)), s.Name)
+	}
+	if missing := s.missing(leaf, now); missing != "" && !private {
+		return "the certificate of its issuer is missing: " + missing
+	}
+	return ""
+}
+
+func certNames(c *x509.Certificate) (names []any) {
+	for _, n := range c.DNSNames {
+		names = append(names, n)
+	}
+	for _, ip := range c.IPAddresses {
+		if a, ok := netip.AddrFromSlice(ip); ok {
+			names = append(names, a)
+		}
+	}
+	if len(names) == 0 {
+		names = append(names, "no name")
+	}
+	return names
+}
+
+// missing names the issuer whose certificate clients would have to find by
+// themselves. A chain is complete when it leads to an authority that the system
+// knows, or to one that is in the file itself.
+func (s Submission) missing(leaf *x509.Certificate, now time.Time) string {
+	more := x509.NewCertPool()
+	chain := []*x509.Certificate{leaf}
+	for _, der := range s.Certificate.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			more.AddCert(c)
+			chain = append(chain, c)
+		}
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Intermediates: more, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) {
+		return "" // known, or wrong in another way than by being incomplete
+	}
+	last := leaf
+	for range chain {
+		if last.CheckSignatureFrom(last) == nil || string(last.RawIssuer) == string(last.RawSubject) {
+			return "" // of its own making, or of an authority that is with it
+		}
+		next := (*x509.Certificate)(nil)
+		for _, c := range chain {
+			if c != last && last.CheckSignatureFrom(c) == nil {
+				next = c
+			}
+		}
+		if next == nil {
+			break
+		}
+		last = next
+	}
+	return last.Issuer.String()
+}

@@ -1,0 +1,133 @@
+package deliver
+
+import (
+	"slices"
+	"time"
+
+	"smtprelay/queue"
+)
+
+// course is the way of one job through the exchangers, until every recipient has
+// an end that nothing else can better.
+type course struct {
+	*voyage
+	job      queue.Job
+	left     []queue.Recipient
+	last     map[int]queue.Attempt
+	hops     []hop
+	i        int // of the hop to try
+	begun    time.Time
+	sessions int      // that got as far as a transaction
+	refused  []string // sources that this message was refused from
+	named    []string // checks that were named then
+}
+
+func (v *voyage) try(j queue.Job, hops []hop) error {
+	c := &course{voyage: v, job: j, left: j.Recipients, last: map[int]queue.Attempt{}, hops: hops, begun: time.Now()}
+	for len(c.left) > 0 && c.more() {
+		if err := c.step(); err != nil {
+			return err
+		}
+	}
+	if len(c.left) == 0 {
+		return nil
+	}
+	as := map[int]queue.Attempt{}
+	for _, r := range c.left {
+		as[r.N] = c.last[r.N]
+	}
+	return v.trip.Settle(j, as)
+}
+
+// more tells whether there is a hop to try.
+func (c *course) more() bool {
+	if c.i < len(c.hops) && c.sessions < maxSessions && (c.i == 0 || time.Since(c.begun) <= patience) {
+		return true
+	}
+	return c.insisted() && c.without(c.last[c.left[0].N].Source)
+}
+
+// step tries one hop.
+func (c *course) step() error {
+	f, ok := c.reach(c.job.Message, c.hops, c.i)
+	if !ok {
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		c.note(c.last, c.left, f.Attempt)
+		c.take(f.turn)
+		return nil
+	}
+	rest, t, err := c.carry(c.job, c.left, c.last)
+	if err != nil {
+		return err
+	}
+	c.left = rest
+	if t.next != again {
+		c.sessions++
+		c.take(t)
+	}
+	return nil
+}
+
+// take turns to what comes after hops[i].
+func (c *course) take(t turn) {
+	h := c.hops[c.i]
+	c.i++
+	if len(t.named) > 0 {
+		c.named = t.named
+	}
+	switch t.next {
+	case overIPv4:
+		if c.hops = fourOnly(c.hops[c.i:], h.host); len(c.hops) == 0 {
+			c.without(h.source)
+		}
+		c.i = 0
+	case otherSource:
+		c.without(h.source)
+	case slower:
+		c.i = len(c.hops)
+	}
+}
+
+// without leaves a source out for this message, until its next try. What the
+// gate has to offer beside it is asked anew, once a source: true if there is
+// something. A smart host is the last resort.
+func (c *course) without(source string) bool {
+	if source == smartName || slices.Contains(c.refused, source) {
+		return false
+	}
+	c.refused = append(c.refused, source)
+	hops, err := c.voyage.hops(c.job, c.refused, c.named)
+	if err != nil {
+		hops = nil // it waits, and what the remote said is why
+	}
+	c.hops, c.i, c.sessions = hops, 0, 0
+	return len(hops) > 0
+}
+
+// fourOnly are the hops over IPv4, those to the same exchanger first.
+func fourOnly(hops []hop, host string) []hop {
+	hops = slices.DeleteFunc(slices.Clone(hops), hop.six)
+	slices.SortStableFunc(hops, func(a, b hop) int {
+		switch {
+		case a.host == host && b.host != host:
+			return -1
+		case a.host != host && b.host == host:
+			return 1
+		}
+		return 0
+	})
+	return hops
+}
+
+func (h hop) six() bool { return !h.addr.Addr().Unmap().Is4() }
+
+// insisted: the remote put all of them off for what is ours, and did so the
+// last time. That is as good as a refusal.
+func (c *course) insisted() bool {
+	return len(c.named) > 0 && !slices.ContainsFunc(c.left, func(r queue.Recipient) bool {
+		a := c.last[r.N]
+		return !a.Ours || a.Class == "" || a.Class != r.Last.Class
+	})
+}
