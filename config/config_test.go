@@ -167,6 +167,7 @@ func TestFullReachesEveryOption(t *testing.T) {
 		"Options.Report.Log": "likewise", "Options.Admin.Log": "likewise", "Options.Queue.Log": "likewise", "Options.Sign.Log": "likewise",
 		"Options.Sign.Live":       "relay: the gate knows",
 		"Options.Admin.Preflight": "relay: the gate's report",
+		"Options.Admin.Metrics":   "relay: of the gate",
 		"Options.Admin.Look":      "likewise",
 		"Options.Plan.Special":    "zero is the registries",
 		"Options.Plan.Foreign":    "the command line: another server",

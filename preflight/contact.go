@@ -119,7 +119,7 @@ func (g *Gate) nudge() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.soon.IsZero() {
-		g.soon = g.now.report.At.Add(g.plan.Policy.RecheckMin)
+		g.soon = g.looked.Add(g.plan.Policy.RecheckMin)
 	}
 	select {
 	case g.wake <- struct{}{}:
@@ -127,12 +127,10 @@ func (g *Gate) nudge() {
 	}
 }
 
-// next is when to look again.
-func (g *Gate) next() time.Time {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	if next := g.now.report.Next; g.soon.IsZero() || next.Before(g.soon) {
-		return next
+// due is when to look at host and sources again. g.mu is held.
+func (g *Gate) due() time.Time {
+	if g.soon.IsZero() || g.next.Before(g.soon) {
+		return g.next
 	}
 	return g.soon
 }

@@ -37,7 +37,7 @@ func TestStrangersContradictNothing(t *testing.T) {
 		g.Met(Contact{Source: "wan4", Host: host, Addr: there, Said: "Hello [198.51.100.66]"})
 		g.Met(Contact{Source: "wan4", Host: host, Addr: there, Said: "go away, 198.51.100.66", Refused: true})
 	}
-	r := g.look(t.Context(), false)
+	r := g.look(t.Context(), errand{base: true, who: w.plan.Senders, out: g.out})
 	if f := found(r, "EGRESS-OBSERVED"); f.Status == Fail || r.Overall == Fail {
 		t.Errorf("%s %s", f.Status, f.Found)
 	}
@@ -51,10 +51,10 @@ func TestMailContradicts(t *testing.T) {
 	g.out.Observed.add(said)
 	remote := netip.MustParseAddr("198.51.100.1")
 	g.Met(Contact{Source: "wan4", Host: "mx1.outlook.com", Addr: remote, Said: "Hello [198.51.100.7]"})
-	if g.next().Equal(g.Report().Next) && g.soon.IsZero() {
+	if g.due().Equal(g.next) && g.soon.IsZero() {
 		t.Error("it does not look sooner")
 	}
-	g.look(t.Context(), true)
+	g.look(t.Context(), errand{base: true, who: w.plan.Senders, start: true, out: g.out})
 	if f := found(g.Report(), "EGRESS-OBSERVED"); f.Status != Fail || !strings.Contains(f.Found, "gmail.com and outlook.com saw 198.51.100.7") {
 		t.Errorf("%s %s", f.Status, f.Found)
 	}
@@ -113,7 +113,7 @@ func TestLearntAddressIsUsed(t *testing.T) {
 		t.Errorf("not told: %s", w.log.String())
 	}
 	g.Met(Contact{Source: "wan4", Host: "mx.example.org", Addr: there, Said: "mx.example.org"})
-	g.save(t.Context())
+	g.save(t.Context(), true)
 	var text strings.Builder
 	if err := WriteText(&text, g.Report(), TextOptions{}); err != nil || !strings.Contains(strings.Join(strings.Fields(text.String()), " "), `to pin it: public = "192.0.2.25"`) {
 		t.Errorf("%v\n%s", err, text.String())

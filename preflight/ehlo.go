@@ -35,7 +35,7 @@ var ehloSet = &Check{
 func (p *Probe) naming(ctx context.Context) Remedy {
 	r := Remedy{Title: "Set the EHLO name of " + p.Source.Name, Who: "you, under the [[source]] named " + p.Source.Name}
 	name := ""
-	for _, s := range p.Plan.Senders {
+	for _, s := range p.Plan.naming() {
 		n := "mail." + s.Domain
 		if _, special := p.Plan.specialName(n); dns.IsHostname(n) && !special && n != p.ehlo() {
 			name = n

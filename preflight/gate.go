@@ -3,6 +3,7 @@ package preflight
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -17,22 +18,32 @@ import (
 type Gate struct {
 	plan   Plan
 	out    Outside
+	paced  Outside // the same, for what can wait
 	memory Memory
 	log    *slog.Logger
 
+	budget   *budget
 	journal  *journal
 	sights   *sights
 	keys     *keys
 	evidence *evidence
 	asked    chan chan<- *Report // who wants a look now
+	wake     chan struct{}       // there is news of our addresses
 
 	mu      sync.RWMutex
+	learnt  *Plan     // with the addresses that were learnt by the last look at the sources
+	base    []held    // host, sources and smart hosts, as believed
+	found   []Finding // of the same, as last seen
+	history History   // of the same
+	looked  time.Time // when they were last looked at
+	next    time.Time // when to look at them again
+	soon    time.Time // look by then, whatever next says; zero: as it says
+	looks   int       // at them
 	now     *judgement
-	held    []held // of the last looks, that now is made of
-	history History
 	changed chan struct{}
-	soon    time.Time // look by then, whatever the schedule says; zero: as it says
-	wake    chan struct{}
+
+	saving sync.Mutex
+	saved  time.Time
 }
 
 // NewGate makes a gate that lets nothing go direct until Start has looked. A
@@ -49,20 +60,23 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 		o.Observed = NewObservations()
 	}
 	o.lists, o.walks = newListings(), newWalks()
-	g := &Gate{plan: p, out: o, memory: m, log: log, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
-	g.now = judge(&g.plan, unseen(), time.Time{})
+	b := &budget{}
+	g := &Gate{plan: p, out: o.within(b, false), paced: o.within(b, true), memory: m, log: log, budget: b, changed: make(chan struct{})}
+	g.asked, g.wake = make(chan chan<- *Report), make(chan struct{}, 1)
+	g.learnt, g.base = &g.plan, unseen()
 	g.journal = newJournal(log)
+	g.journal.rest = g.open
 	g.sights = newSights(g)
-	g.asked = make(chan chan<- *Report)
-	g.keys = newKeys(&g.plan, o, log)
+	g.keys = newKeys(&g.plan, log)
 	g.evidence = newEvidence()
+	g.now = g.compose(time.Time{})
 	return g
 }
 
 // unseen is what is known before the first look.
 func unseen() []held {
 	c := &Check{ID: "DNS-REACHABLE", Scope: ScopeHost, Severity: Mandatory, Title: "a resolver answers"}
-	return believed([]Finding{{Check: c, Result: Result{Status: Unknown, Found: "nothing was asked yet"}}})
+	return believed([]Finding{{Check: c, Result: Result{Status: Unknown, Severity: Mandatory, Found: "nothing was asked yet"}}})
 }
 
 // Report is the latest. It is not changed later.
@@ -119,7 +133,48 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	return g.about(ctx, m).route(to, tried)
+	r := g.about(ctx, m).route(to, tried)
+	if r.Wait > 0 {
+		r.Awaits = passport(m, tried)
+		g.waiting(m)
+	}
+	return r
+}
+
+// Waits tells whether a Route that said to wait would say so again. It asks
+// nobody.
+func (g *Gate) Waits(awaited string) bool {
+	m, tried := readPassport(awaited)
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	waits := g.about(over, m).route("", tried).Wait > 0
+	if waits {
+		g.waiting(m)
+	}
+	return waits
+}
+
+// waiting has those looked at first whose mail waits.
+func (g *Gate) waiting(m Mail) {
+	if m != (Mail{}) {
+		who, _ := g.sender(m)
+		g.sights.waiting(who, time.Now())
+	}
+}
+
+// passport is what a mail's route depends on, as text: the queue keeps it. What
+// an odd queue hands back is read as the null sender's.
+func passport(m Mail, tried []string) string {
+	text, _ := json.Marshal(append([]string{m.Author, m.Envelope}, tried...))
+	return string(text)
+}
+
+func readPassport(text string) (m Mail, tried []string) {
+	var words []string
+	if json.Unmarshal([]byte(text), &words) == nil && len(words) > 1 {
+		m.Author, m.Envelope, tried = words[0], words[1], words[2:]
+	}
+	return m, tried
 }
 
 // mailCase is one message before the gate.
@@ -147,11 +202,8 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 	if m.Envelope == "" && m.Author == "" {
 		return c
 	}
-	s, listed := g.plan.sender(m)
+	s, _ := g.sender(m)
 	c.name = s.Name()
-	if listed {
-		return c
-	}
 	sight := g.sights.look(ctx, s)
 	if sight == nil {
 		c.first, c.next = true, time.Now().Add(firstLook)
@@ -164,15 +216,13 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 // sender finds the configured sender that a message is of, or makes one of it.
 // A domain that we sign for keeps its keys under another envelope domain, and with
 // none.
-func (p *Plan) sender(m Mail) (s Sender, listed bool) {
+func (g *Gate) sender(m Mail) (s Sender, listed bool) {
 	s = Sender{Domain: cmp.Or(m.Author, m.Envelope), Envelope: cmp.Or(m.Envelope, nullSender)}
 	if s.Envelope == s.Domain {
 		s.Envelope = ""
 	}
-	for _, c := range p.Senders {
-		if c.Domain != s.Domain {
-			continue
-		}
+	for _, i := range g.sights.domains[s.Domain] {
+		c := g.plan.Senders[i]
 		if m.Envelope == cmp.Or(c.Envelope, c.Domain) {
 			return c, true
 		}

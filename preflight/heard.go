@@ -35,7 +35,7 @@ func (g *Gate) Heard(r Reply) {
 	if i < 0 {
 		return // a smart host's word is about what reached it, not about our source
 	}
-	who, listed := g.plan.sender(r.Mail)
+	who, listed := g.sender(r.Mail)
 	w := voice{operator: Operator(r.Host), said: strings.TrimSpace(fmt.Sprint(r.Code, " ", r.Status)), at: time.Now()}
 	for _, id := range c.Checks {
 		switch f, ok := about(byID(id), r.Source, who); {
@@ -98,17 +98,25 @@ func (p Policy) onRefused(c *Check) Action {
 // domains that it is about.
 func (g *Gate) review(ctx context.Context, now time.Time) {
 	listed, others := g.evidence.take(now)
-	for _, who := range others {
-		g.sights.expire(who)
-		ctx, cancel := context.WithCancel(ctx)
-		cancel()
-		g.sights.look(ctx, who) // begins, and waits for nothing
+	rest := slices.DeleteFunc(slices.Concat(listed, others), Sender.nobody)
+	e := errand{base: len(rest) < len(listed)+len(others), out: g.out}
+	for e.base || len(rest) > 0 {
+		e.who, rest = distinct(rest)
+		g.look(ctx, e)
+		e.base = false
 	}
-	if len(listed) == 0 {
-		return
+}
+
+// distinct takes out the first sender of each name: one look can tell those apart.
+func distinct(all []Sender) (who, rest []Sender) {
+	names := map[string]bool{}
+	for _, s := range all {
+		if name := s.Name(); names[name] {
+			rest = append(rest, s)
+		} else {
+			names[name] = true
+			who = append(who, s)
+		}
 	}
-	p := g.plan
-	p.SmartHosts = nil
-	p.Senders = slices.DeleteFunc(slices.Clone(p.Senders), func(s Sender) bool { return !slices.ContainsFunc(listed, s.same) })
-	g.lookAt(ctx, &p, false)
+	return who, rest
 }

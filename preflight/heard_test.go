@@ -134,10 +134,10 @@ func TestHeardOfAStranger(t *testing.T) {
 		t.Fatalf("route: %+v", r)
 	}
 	watch(t, g)
-	before := g.sights.get("good.example.org ")
+	before, _ := g.sights.get("good.example.org good.example.org")
 	g.Heard(Reply{Host: "mx.mimecast.com", Stage: "mail", Code: 550, Text: "SPF Sender Invalid - envelope rejected", Source: "wan4", Mail: m})
 	until(t, "a review", func() bool {
-		now := g.sights.get("good.example.org ")
+		now, _ := g.sights.get("good.example.org good.example.org")
 		return now != before && now.next.After(before.next)
 	})
 }

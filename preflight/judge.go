@@ -38,6 +38,18 @@ type judgement struct {
 type pair struct{ source, sender string }
 
 func judge(p *Plan, hs []held, at time.Time) *judgement {
+	j := weigh(p, hs, at)
+	for _, s := range p.Senders {
+		v := j.senderVerdict(s.Name())
+		v.Findings = pick(hs, func(f Finding) bool { return f.Sender == v.Name })
+		j.report.Senders = append(j.report.Senders, v)
+	}
+	j.overall()
+	return j
+}
+
+// weigh is judge without the sender domains and the whole.
+func weigh(p *Plan, hs []held, at time.Time) *judgement {
 	j := &judgement{
 		plan: p, policy: p.Policy.Defaults(len(p.SmartHosts) > 0), at: at,
 		report:  &Report{At: at, Plan: p},
@@ -65,13 +77,9 @@ func judge(p *Plan, hs []held, at time.Time) *judgement {
 	for _, s := range p.Sources {
 		j.report.Sources = append(j.report.Sources, j.sourceVerdict(s.Name, hs))
 	}
-	for _, s := range p.Senders {
-		j.report.Senders = append(j.report.Senders, j.senderVerdict(s.Name(), hs))
-	}
 	for _, s := range p.SmartHosts {
 		j.report.SmartHosts = append(j.report.SmartHosts, j.smartHostVerdict(s.Name))
 	}
-	j.overall()
 	return j
 }
 
@@ -116,13 +124,12 @@ func (j *judgement) sourceVerdict(name string, hs []held) Verdict {
 	return v
 }
 
-func (j *judgement) senderVerdict(name string, hs []held) Verdict {
+func (j *judgement) senderVerdict(name string) Verdict {
 	s := j.senderWithPairs(name, nil)
 	v := j.verdict(name, s, j.policy.onSender(s.Status))
 	if j.plan.SmartHostOnly {
 		v.Action = string(ActSmartHost)
 	}
-	v.Findings = pick(hs, func(f Finding) bool { return f.Sender == name })
 	return v
 }
 

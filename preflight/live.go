@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"smtprelay/preflight/dns"
@@ -21,7 +23,6 @@ import (
 
 type keys struct {
 	plan *Plan
-	out  Outside
 	log  *slog.Logger
 
 	mu sync.Mutex
@@ -37,8 +38,8 @@ type keyState struct {
 	next   time.Time
 }
 
-func newKeys(p *Plan, o Outside, log *slog.Logger) *keys {
-	k := &keys{plan: p, out: o, log: log, by: map[string]*keyState{}}
+func newKeys(p *Plan, log *slog.Logger) *keys {
+	k := &keys{plan: p, log: log, by: map[string]*keyState{}}
 	for _, s := range p.Senders {
 		for _, key := range s.Keys {
 			k.by[keyName(s.Domain, key.Selector)] = &keyState{record: key.Record}
@@ -64,8 +65,13 @@ func (g *Gate) Live(domain, selector string) bool {
 // waits tells whether mail of the domain is held because nothing is known of it.
 func (g *Gate) waits(domain string) bool {
 	j := g.judgement()
-	st := j.sender(domain, nil).Status
-	return st == Unknown && j.policy.onSender(st) == ActHold && !g.plan.SmartHostOnly
+	if g.plan.SmartHostOnly || j.policy.onSender(Unknown) != ActHold {
+		return false
+	}
+	return slices.ContainsFunc(g.sights.domains[domain], func(i int) bool {
+		n, _ := g.sights.get(g.plan.Senders[i].key())
+		return n.judge(j).sender(domain, nil).Status == Unknown
+	})
 }
 
 // next look at any key; zero when there is none.
@@ -106,24 +112,58 @@ func (k *keys) published() map[string]string {
 	return seen
 }
 
-// look at all keys that are due, at the same time.
-func (k *keys) look(ctx context.Context, now time.Time) {
+// look at the keys that are due, at most so many at the same time, those first
+// that are due for longest.
+func (k *keys) look(ctx context.Context, now time.Time, most int, out Outside) (news bool) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	var all sync.WaitGroup
 	k.mu.Lock()
+	var due []string
 	for name, s := range k.by {
 		if !now.Before(s.next) {
-			all.Go(func() { k.one(ctx, name, now) })
+			due = append(due, name)
+		}
+	}
+	slices.SortFunc(due, func(a, b string) int { return k.by[a].next.Compare(k.by[b].next) })
+	k.mu.Unlock()
+	return k.these(ctx, due[:min(len(due), most)], now, out)
+}
+
+// first looks at those keys of a sender that nobody has looked at since the
+// program started: its mail is there.
+func (k *keys) first(ctx context.Context, who Sender, out Outside) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	var names []string
+	k.mu.Lock()
+	for _, key := range who.Keys {
+		name := keyName(who.Domain, key.Selector)
+		if s := k.by[name]; s != nil && s.next.IsZero() {
+			names = append(names, name)
 		}
 	}
 	k.mu.Unlock()
+	k.these(ctx, names, time.Now(), out)
+}
+
+// these keys, at the same time.
+func (k *keys) these(ctx context.Context, names []string, now time.Time, out Outside) (news bool) {
+	var all sync.WaitGroup
+	var changed atomic.Bool
+	for _, name := range names {
+		all.Go(func() {
+			if k.one(ctx, name, now, out) {
+				changed.Store(true)
+			}
+		})
+	}
 	all.Wait()
+	return changed.Load()
 }
 
 // one key. A temporary error leaves what is known.
-func (k *keys) one(ctx context.Context, name string, now time.Time) {
-	a, asked, heard := k.ask(ctx, name)
+func (k *keys) one(ctx context.Context, name string, now time.Time, out Outside) (news bool) {
+	a, asked, heard := k.ask(ctx, name, out)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := k.by[name]
@@ -141,6 +181,7 @@ func (k *keys) one(ctx context.Context, name string, now time.Time) {
 	if s.live != was.live || s.heard != was.heard && !s.live || first && !s.live {
 		k.tell(name, s, seen(a)+asked)
 	}
+	return s.live != was.live
 }
 
 // seen is an answer in a few words, for the log.
@@ -161,14 +202,14 @@ func seen(a *dns.Answer) string {
 // ask the authoritative servers. Where none of them can be reached at all, the
 // resolver has to do; where they do not agree it is no way round them. heard is
 // false when nobody answered at all.
-func (k *keys) ask(ctx context.Context, name string) (a *dns.Answer, asked string, heard bool) {
-	if k.out.Asker != nil {
-		a, err := dns.AskAuthority(ctx, k.out.DNS, k.out.Asker, k.out.AuthorityPort, name, dns.TypeTXT)
+func (k *keys) ask(ctx context.Context, name string, out Outside) (a *dns.Answer, asked string, heard bool) {
+	if out.Asker != nil {
+		a, err := dns.AskAuthority(ctx, out.DNS, out.Asker, out.AuthorityPort, name, dns.TypeTXT)
 		if !errors.Is(err, dns.ErrTemporary) || a.Server != "" {
 			return a, " at the authoritative servers", true
 		}
 	}
-	a, _ = k.out.DNS.Query(ctx, name, dns.TypeTXT)
+	a, _ = out.DNS.Query(ctx, name, dns.TypeTXT)
 	return a, " (resolver only: no authoritative server was reached)", definite(a)
 }
 

@@ -23,7 +23,7 @@ func TestKeysGoLive(t *testing.T) {
 	live := func(what string, want bool) {
 		t.Helper()
 		at = at.Add(time.Hour)
-		g.keys.look(t.Context(), at)
+		g.keys.look(t.Context(), at, startAtOnce, g.out)
 		if g.Live("example.net", "k1") != want {
 			t.Errorf("%s: live %t, want %t", what, !want, want)
 		}
@@ -40,7 +40,7 @@ func TestKeysGoLive(t *testing.T) {
 		}
 		live(step.what, step.want)
 	}
-	g.save(t.Context())
+	g.save(t.Context(), true)
 	if err := w.dns.Behave("example.net", "servfail"); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestKeysGoLive(t *testing.T) {
 	w.dns.Remove(name, "TXT")
 	live("no record after silence", false)
 	g.memory = m
-	g.save(t.Context())
+	g.save(t.Context(), true)
 	_ = w.dns.Behave("example.net", "servfail")
 	if g = w.gate(t, m); g.Live("example.net", "k1") {
 		t.Error("a restart in silence forgot that the key is not published")

@@ -2,6 +2,8 @@ package preflight
 
 import (
 	"context"
+	"hash/fnv"
+	"io"
 	"iter"
 	"log/slog"
 	"sync"
@@ -12,19 +14,20 @@ import (
 // changed, one for each verdict that did, one for the run if anything did. At a
 // start and once a day it repeats what is open.
 type journal struct {
-	log *slog.Logger
+	log  *slog.Logger
+	rest func() []held // all that is open; nil: nothing but what is written
 
 	mu       sync.Mutex
-	findings map[string]told
+	findings map[uint64]uint64 // by key: both as hashes, for there may be very many
 	verdicts map[string]told
 	daily    time.Time // when open findings are repeated next
 }
 
-// told is what the log said last of a finding or verdict.
+// told is what the log said last of a verdict.
 type told struct{ status, detail string }
 
 func newJournal(log *slog.Logger) *journal {
-	return &journal{log: log, findings: map[string]told{}, verdicts: map[string]told{}}
+	return &journal{log: log, findings: map[uint64]uint64{}, verdicts: map[string]told{}}
 }
 
 // recall takes what an earlier run of the program believed as told already.
@@ -42,6 +45,14 @@ func (j *journal) recall(before *Report, hs []held) {
 	}
 }
 
+func (j *journal) recallFindings(hs []held) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, h := range hs {
+		j.newFinding(h)
+	}
+}
+
 // write what a run changed.
 func (j *journal) write(r *Report, hs []held) {
 	j.mu.Lock()
@@ -50,6 +61,7 @@ func (j *journal) write(r *Report, hs []held) {
 	if repeat {
 		j.daily = r.At.Add(24 * time.Hour)
 	}
+	told := map[string]bool{}
 	for _, h := range hs {
 		switch {
 		case j.newFinding(h):
@@ -57,6 +69,14 @@ func (j *journal) write(r *Report, hs []held) {
 			changed = true
 		case repeat && open(h.Finding):
 			j.finding(r, h, slog.LevelInfo)
+		}
+		told[h.key()] = true
+	}
+	if repeat && j.rest != nil {
+		for _, h := range j.rest() {
+			if !told[h.key()] {
+				j.finding(r, h, slog.LevelInfo)
+			}
 		}
 	}
 	for kind, v := range r.verdicts() {
@@ -73,13 +93,19 @@ func (j *journal) newFinding(h held) bool {
 	if len(h.ContradictedBy) > 0 {
 		status = "contradicted"
 	}
-	now := told{status, gist(h.Found)}
-	was, known := j.findings[h.key()]
-	j.findings[h.key()] = now
-	if h.Status != Fail {
-		return !known || was.status != now.status // the wording of the rest may vary
+	if h.Status == Fail {
+		status += " " + gist(h.Found) // the wording of the rest may vary
 	}
+	key, now := hash(h.key()), hash(status)
+	was, known := j.findings[key]
+	j.findings[key] = now
 	return !known || was != now
+}
+
+func hash(s string) uint64 {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, s)
+	return h.Sum64()
 }
 
 func open(f Finding) bool {
@@ -101,7 +127,7 @@ func level(h held) slog.Level {
 func (j *journal) finding(r *Report, h held, at slog.Level) {
 	result := h.Result
 	if h.Stale {
-		result = h.seen
+		result = *h.seen
 		result.Severity = h.Severity
 	}
 	as := []slog.Attr{slog.String("run", r.Run)}
@@ -192,6 +218,9 @@ func (r *Report) verdicts() iter.Seq2[string, Verdict] {
 	return func(yield func(string, Verdict) bool) {
 		for i, vs := range [][]Verdict{r.Sources, r.Senders, r.SmartHosts} {
 			for _, v := range vs {
+				if v.blank {
+					continue
+				}
 				if !yield([]string{"source", "domain", "smarthost"}[i], v) {
 					return
 				}

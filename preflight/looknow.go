@@ -37,6 +37,7 @@ func (g *Gate) rest(ctx context.Context, d time.Duration) (asking []chan<- *Repo
 		asking = append(asking, one)
 	case <-g.wake: // there is news of our addresses
 	case <-g.evidence.woken: // or a remote has named a check
+	case <-g.sights.poke: // or a sender may be due earlier
 	case <-ctx.Done():
 		return nil, false
 	}

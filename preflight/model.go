@@ -15,6 +15,7 @@ import (
 // History is what is remembered between looks.
 type History struct {
 	Entries map[string]Entry  `json:"entries"`
+	Past    []Past            `json:"past,omitempty"`
 	Live    map[string]string `json:"live,omitempty"` // DKIM records looked for, by name: their p=, empty where it is known not to be there
 
 	Observed Observed `json:"observed,omitzero"`
@@ -42,14 +43,14 @@ type held struct {
 	Finding
 	Stale  bool
 	Settle time.Time
-	seen   Result // what the look itself said
+	seen   *Result // what the look itself said
 }
 
 // believed takes every finding as it stands.
 func believed(fs []Finding) []held {
 	hs := make([]held, len(fs))
 	for i, f := range fs {
-		hs[i] = held{Finding: f, seen: f.Result}
+		hs[i] = held{Finding: f, seen: &fs[i].Result}
 	}
 	return hs
 }
@@ -61,11 +62,12 @@ func (f Finding) key() string {
 
 // recall turns a history back into what was believed.
 func (h History) recall() (hs []held) {
+	h = h.unfold()
 	for k, e := range h.Entries {
 		part := strings.Split(k, "|")
 		if c := byID(part[0]); c != nil && len(part) == 4 {
-			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor, Since: e.Since}
-			hs = append(hs, held{Finding: f, Settle: e.Settle, seen: e.Result})
+			f := Finding{Check: c, Result: e.Result, Source: part[1], Sender: part[2], SmartHost: part[3], WaitsFor: e.WaitsFor, Since: e.Since, Good: e.Good}
+			hs = append(hs, held{Finding: f, Settle: e.Settle, seen: &e.Result})
 		}
 	}
 	return hs
@@ -75,11 +77,20 @@ func (h History) recall() (hs []held) {
 // is believed at once. The history is not changed; what it knows of findings
 // that are no longer made is forgotten.
 func observe(h History, p *Plan, fs []Finding, now time.Time, start bool) (History, []held) {
+	return observeUnder(nil, h, p, fs, now, start)
+}
+
+// observeUnder likewise, where fs may wait for what is believed already.
+func observeUnder(base []held, h History, p *Plan, fs []Finding, now time.Time, start bool) (History, []held) {
+	h = h.unfold()
 	pol := p.Policy.Defaults(len(p.SmartHosts) > 0)
 	in := inputs(p)
 	next := History{Entries: make(map[string]Entry, len(fs))}
 	hs := make([]held, 0, len(fs))
-	o := observer{policy: pol, now: now, start: start, causes: map[string]held{}}
+	o := observer{policy: pol, now: now, start: start, causes: make(map[string]held, len(base)+len(fs))}
+	for _, b := range base {
+		o.causes[b.key()] = b
+	}
 	for _, f := range fs {
 		f.Severity = pol.severity(f)
 		e := h.Entries[f.key()]
@@ -89,9 +100,9 @@ func observe(h History, p *Plan, fs []Finding, now time.Time, start bool) (Histo
 		o.look(&e, f)
 		e.Result.Evidence = nil
 		x := f
-		x.Result, x.WaitsFor, x.Since = e.Result, e.WaitsFor, e.Since
+		x.Result, x.WaitsFor, x.Since, x.Good = e.Result, e.WaitsFor, e.Since, e.Good
 		x.Evidence = f.Evidence
-		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Settle: e.Settle, seen: f.Result}
+		hd := held{Finding: x, Stale: e.Result.Status == Pass && o.unsure(f), Settle: e.Settle, seen: &f.Result}
 		next.Entries[f.key()] = e
 		o.causes[f.key()] = hd
 		hs = append(hs, hd)
@@ -218,29 +229,4 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// beside keeps of an earlier history what this one does not speak of.
-func (h History) beside(before History) History {
-	for k, e := range before.Entries {
-		if _, ok := h.Entries[k]; !ok {
-			h.Entries[k] = e
-		}
-	}
-	return h
-}
-
-// beside puts what was found just now in its place among what was found before.
-func beside(now, before []held) []held {
-	by := make(map[string]held, len(now))
-	for _, h := range now {
-		by[h.key()] = h
-	}
-	all := slices.Clone(before)
-	for i := range all {
-		if h, ok := by[all[i].key()]; ok {
-			all[i] = h
-		}
-	}
-	return all
 }

@@ -119,6 +119,7 @@ type Finding struct {
 	SmartHost string    // SmartHost.Name; likewise
 	WaitsFor  string    // id of the check it waits for (Status Skip)
 	Since     time.Time // its status is what it is since then
+	Good      time.Time // last seen to pass
 
 	// What receivers say against a pass, as "Gmail 550 5.7.25 09:12"; empty
 	// unless several do, or one insists.
@@ -145,6 +146,8 @@ type Verdict struct {
 	Stale    bool
 	Action   string    // what happens to mail: direct, settling, smarthost, hold, refuse, warn, send
 	Findings []Finding // its own, in the order of Checks; pairs stand under both source and sender
+
+	blank bool // nobody has looked yet
 }
 
 // Source is an address that mail leaves from. Text as configured: its faults
@@ -240,6 +243,16 @@ type Plan struct {
 	Special       Special // what counts as special-purpose; zero = the registries
 	Submission    Submission
 	Foreign       bool // the server is not ours: nothing is said of this machine, nor of keys on its disk
+
+	suggest []Sender // by whom names are suggested; nil: Senders
+}
+
+// naming are the senders by whose domain a server may be called.
+func (p *Plan) naming() []Sender {
+	if p.suggest != nil {
+		return p.suggest
+	}
+	return p.Senders
 }
 
 // Trial is how far a smart host let us.
@@ -324,4 +337,5 @@ type Route struct {
 	SmartHost bool
 	Wait      time.Duration
 	Why       string // "PTR-EXISTS of wan4": for the message's reason and the log
+	Awaits    string // with Wait: Gate.Waits tells whether it still has to, and Changed when to ask
 }

@@ -94,7 +94,7 @@ func (p *Probe) wanted() string {
 
 // mailName is mail under the first sender domain that is a host name then.
 func (p *Probe) mailName() string {
-	for _, s := range p.Plan.Senders {
+	for _, s := range p.Plan.naming() {
 		if dns.IsHostname("mail." + s.Domain) {
 			return "mail." + s.Domain
 		}

@@ -24,20 +24,51 @@ const (
 // returns the findings in the order of Checks and how many questions were asked.
 // It takes 30 s at most; what has no answer by then is unknown.
 func Run(ctx context.Context, p *Plan, o Outside) ([]Finding, int) {
+	return runUnder(ctx, nil, p, o)
+}
+
+// runUnder is Run for sender domains alone: what is known of host and sources is
+// not looked at again, but for whether a resolver answers at all. The findings
+// that were known are not among those returned.
+func runUnder(ctx context.Context, known []Finding, p *Plan, o Outside) ([]Finding, int) {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
 	r := newRun(p, o)
-	r.learn(ctx)
+	if r.settle(known); len(known) == 0 {
+		r.learn(ctx) // else p is the plan that was learnt when they were found
+	}
 	var all sync.WaitGroup
 	for _, t := range r.tasks {
-		all.Go(func() { r.do(ctx, t) })
+		if !t.known {
+			all.Go(func() { r.do(ctx, t) })
+		}
 	}
 	all.Wait()
-	fs := make([]Finding, len(r.tasks))
-	for i, t := range r.tasks {
-		fs[i] = t.finding
+	fs := make([]Finding, 0, len(r.tasks))
+	for _, t := range r.tasks {
+		if !t.known {
+			fs = append(fs, t.finding)
+		}
 	}
 	return fs, r.memo.Questions() + r.servers.questions()
+}
+
+// settle takes findings as known.
+func (r *run) settle(known []Finding) {
+	by := make(map[string]Finding, len(known))
+	for _, f := range known {
+		by[f.key()] = f
+	}
+	for _, t := range r.tasks {
+		f, ok := by[t.finding.key()]
+		if ok && t.check != dnsReachable {
+			t.finding, t.known = f, true
+			close(t.done)
+			if t.check == dnsHonest && f.Status == Pass {
+				r.honest.trust()
+			}
+		}
+	}
 }
 
 // run is what the checks of one run share.
@@ -72,6 +103,7 @@ type subject struct {
 type task struct {
 	subject
 	finding Finding
+	known   bool // before the run
 	done    chan struct{}
 	second  bool // it, or what it needs, passed by the second opinion: the resolver's picture is old
 }

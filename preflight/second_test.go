@@ -28,7 +28,7 @@ func TestGateAsksTheZone(t *testing.T) {
 		g := w.gate(t, nil)
 		if when == "run" {
 			stale()
-			g.look(t.Context(), false)
+			g.look(t.Context(), errand{base: true, who: w.plan.Senders, out: g.out})
 		}
 		r := g.Report()
 		if r.Overall != Pass || r.Action != "direct" {

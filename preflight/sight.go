@@ -1,21 +1,27 @@
 package preflight
 
 import (
+	"cmp"
 	lru "container/list"
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 )
 
-// Sender domains that the configuration does not name are looked at when their
-// first mail comes, and again when mail comes after the answers have expired.
+// What is known of a sender domain is a sight. Those of the configuration are
+// looked at by schedule and never forgotten. Others are looked at when their
+// first mail comes, again when mail comes after the answers have expired, and by
+// schedule while mail of theirs waits.
 
 const (
-	maxSights    = 4_000 // sender domains remembered; the one unused for longest is forgotten
-	sightsAtOnce = 8     // looks under way
+	maxSights    = 4_000     // sender domains not configured; the one unused for longest is forgotten
+	sightsAtOnce = 8         // first looks under way
+	waitsFor     = time.Hour // mail that was last heard of then waits no more
+	wholeReport  = 100       // sender domains; of more a report tells only what is not in order
 )
 
 type sights struct {
@@ -23,124 +29,286 @@ type sights struct {
 	limit int
 	turn  chan struct{}
 	group singleflight.Group
+	poke  chan struct{} // there may be something to look at earlier
 
-	mu    sync.Mutex
-	byKey map[string]*lru.Element // of *sight
-	order *lru.List               // most recently used first
+	mu      sync.Mutex
+	listed  []*sight                // by place in Plan.Senders
+	place   map[string]int          // in listed, by key
+	domains map[string][]int        // in listed, by domain
+	byKey   map[string]*lru.Element // of *sight: the others
+	order   *lru.List               // most recently used first
+	waits   map[string]time.Time    // keys of those with mail waiting, and when it was last heard of
 }
 
 // sight is what is known of one sender. It is not changed; a later look puts
 // another in its place.
 type sight struct {
 	key     string
+	who     Sender
 	history History
 	next    time.Time
+	looked  bool // since the program started
+	silent  int  // looks in a row when no resolver answered
+	verdict Verdict
+	under   int // the look at host and sources that the verdict is of
 
 	// What is not simply good; that no resolver answered counts as the sender's.
-	senders map[string][]held
-	pairs   map[pair][]held
+	// There may be very many: a report shares the findings.
+	open  []Finding
+	marks []mark    // of each
+	told  []Finding // in reports: all, or else open
+}
+
+// mark is what a held finding has besides.
+type mark struct {
+	stale  bool
+	settle time.Time
 }
 
 func newSights(g *Gate) *sights {
-	return &sights{gate: g, limit: maxSights, turn: make(chan struct{}, sightsAtOnce), byKey: map[string]*lru.Element{}, order: lru.New()}
+	s := &sights{
+		gate: g, limit: maxSights, turn: make(chan struct{}, sightsAtOnce), poke: make(chan struct{}, 1),
+		place: map[string]int{}, domains: map[string][]int{}, byKey: map[string]*lru.Element{}, order: lru.New(), waits: map[string]time.Time{},
+	}
+	for i, who := range g.plan.Senders {
+		n := blank(who)
+		s.place[n.key] = i
+		s.domains[who.Domain] = append(s.domains[who.Domain], i)
+		s.listed = append(s.listed, n)
+	}
+	return s
 }
 
-// look returns what is known of a sender, asking if that is nothing or too
-// old. nil: nothing was known when ctx ended; the look goes on without it.
+func (s Sender) key() string { return s.Domain + " " + cmp.Or(s.Envelope, s.Domain) }
+
+// nobody stands for what is about no sender.
+func (s Sender) nobody() bool { return s.Domain == "" }
+
+// blank is a sender of whom nothing is known.
+func blank(who Sender) *sight {
+	n := &sight{key: who.key(), who: who}
+	n.open, n.marks = split(unseen())
+	return n
+}
+
+// known tells whether there is anything to go by.
+func (n *sight) known() bool { return n.looked || len(n.history.Entries)+len(n.history.Past) > 0 }
+
+// whole tells whether reports tell all of every sender.
+func (s *sights) whole() bool { return len(s.listed) <= wholeReport }
+
+// look returns what is known of a sender, asking if that is nothing or, of one
+// that nobody else looks at, too old. nil: nothing was known when ctx ended; the
+// look goes on without it.
 func (s *sights) look(ctx context.Context, who Sender) *sight {
-	key := who.Domain + " " + who.Envelope
-	known := s.get(key)
-	if known != nil && time.Now().Before(known.next) {
-		return known
+	key := who.key()
+	old, listed := s.get(key)
+	if old != nil && (listed && old.known() || time.Now().Before(old.next)) {
+		return old
+	}
+	if ctx.Err() != nil {
+		return old.informed()
 	}
 	done := s.group.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), runTime)
+		ctx := context.WithoutCancel(ctx)
+		queue, cancel := context.WithTimeout(ctx, runTime)
 		defer cancel()
 		select {
 		case s.turn <- struct{}{}:
 			defer func() { <-s.turn }()
-		case <-ctx.Done():
-			return known, nil
+		case <-queue.Done():
+			return nil, nil
 		}
-		return s.put(s.ask(ctx, key, who, known)), nil
+		var keys sync.WaitGroup
+		keys.Go(func() { s.gate.keys.first(ctx, who, s.gate.out) })
+		s.gate.look(ctx, errand{who: []Sender{who}, out: s.gate.out})
+		keys.Wait()
+		s.hint()
+		return nil, nil
 	})
 	select {
-	case r := <-done:
-		return r.Val.(*sight)
+	case <-done:
+		old, _ = s.get(key)
 	case <-ctx.Done():
-		return known
 	}
+	return old.informed()
 }
 
-// ask looks at the sender and its pairs. The findings of host and sources are
-// made again on the way, as others wait for them, but the gate's own count.
-func (s *sights) ask(ctx context.Context, key string, who Sender, known *sight) *sight {
-	p := s.gate.plan
-	p.Senders, p.SmartHosts = []Sender{who}, nil
-	fs, _ := Run(ctx, &p, s.gate.out)
-	var before History
-	if known != nil {
-		before = known.history
+// informed is nil where nobody has looked yet.
+func (n *sight) informed() *sight {
+	if n == nil || !n.known() && n.next.IsZero() {
+		return nil
 	}
-	now := time.Now()
-	h, hs := observe(before, &p, fs, now, known == nil)
-	n := &sight{key: key, history: History{Entries: map[string]Entry{}}, senders: map[string][]held{}, pairs: map[pair][]held{}}
-	var own []held
-	for _, f := range hs {
-		pairs := f.Check.Scope == ScopePair
-		if !pairs && f.scope() != ScopeSender && f.Check != dnsReachable || f.Severity == Informational ||
-			who.null() && f.Check != dnsReachable && !forNotice(f.Check.ID) {
-			continue
-		}
-		own = append(own, f)
-		n.history.Entries[f.key()] = h.Entries[f.key()]
-		switch {
-		case (f.Status == Pass || f.Status == Skip) && !f.Stale && !f.Settle.After(now):
-		case pairs:
-			of := pair{f.Source, f.Sender}
-			n.pairs[of] = append(n.pairs[of], f)
-		default:
-			n.senders[who.Name()] = append(n.senders[who.Name()], f)
-		}
-	}
-	n.next = schedule(n.history, own, p.Policy, now, rand.Float64())
 	return n
 }
 
+// observe takes in what a look found of one sender and its pairs.
+func (s *sights) observe(old *sight, o onlook, fs []Finding) (*sight, []held) {
+	p, now := *o.plan, o.now
+	p.Senders, p.SmartHosts = []Sender{old.who}, nil
+	h, hs := observeUnder(o.base, old.history, &p, fs, now, o.start || !old.looked)
+	if old.who.null() {
+		h, hs = h.notice(hs)
+	}
+	s.gate.evidence.contradicted(hs, o.began)
+	n := &sight{key: old.key, who: old.who, looked: true}
+	n.next = schedule(h, hs, p.Policy, now, rand.Float64())
+	n.keep(h, hs, now, s.whole())
+	return n, hs
+}
+
+// onlook is a look while it is taken in.
+type onlook struct {
+	plan       *Plan  // as learnt
+	base       []held // what is believed of host and sources
+	began, now time.Time
+	start      bool
+}
+
+// notice is what counts for the null sender.
+func (h History) notice(hs []held) (History, []held) {
+	hs = slices.DeleteFunc(hs, func(f held) bool {
+		drop := !forNotice(f.Check.ID)
+		if drop {
+			delete(h.Entries, f.key())
+		}
+		return drop
+	})
+	return h, hs
+}
+
+// keep what has to be remembered of a look.
+func (n *sight) keep(h History, hs []held, now time.Time, whole bool) {
+	n.history = h.fold(now)
+	var open []held
+	stale := map[string]bool{} // by source; "" is the sender's own
+	for _, f := range hs {
+		of := ""
+		if f.Check.Scope == ScopePair {
+			of = f.Source
+		}
+		switch good := f.Status == Pass && !f.Settle.After(now) && len(f.ContradictedBy) == 0; {
+		case f.Severity == Informational || f.Status == Skip || good && !f.Stale:
+			continue
+		case good && (f.Severity != Mandatory || stale[of]):
+			continue // one says it for all
+		case good:
+			stale[of] = true
+		}
+		f.Evidence = nil
+		open = append(open, f)
+	}
+	n.open, n.marks = split(open)
+	if n.told = n.open; whole {
+		n.told, _ = split(hs)
+	}
+}
+
+// split into exact lists: what is kept is kept for long.
+func split(hs []held) (fs []Finding, ms []mark) {
+	if len(hs) == 0 {
+		return nil, nil
+	}
+	fs, ms = make([]Finding, len(hs)), make([]mark, len(hs))
+	for i, h := range hs {
+		fs[i], ms[i] = h.Finding, mark{h.Stale, h.Settle}
+	}
+	return fs, ms
+}
+
+// silenced is what stands when no resolver answered: nothing was learnt.
+func (s *sights) silenced(old *sight, unreachable Finding, now time.Time) *sight {
+	n := *old
+	n.verdict = Verdict{}
+	n.silent++
+	n.next = now.Add(step(silentSteps, n.silent))
+	if !n.known() {
+		n.open, n.marks = split(believed([]Finding{unreachable}))
+	}
+	return &n
+}
+
+// recall what an earlier run of the program knew of a sender: it stands as if
+// nobody had answered since.
+func (s *sights) recall(old *sight, plan *Plan, h History, now time.Time) (n *sight, hs []held) {
+	p := *plan
+	p.Senders, p.SmartHosts = []Sender{old.who}, nil
+	var fs []Finding
+	for _, f := range h.recall() {
+		f.Result = Result{Status: Unknown, Severity: f.Severity, Found: "not asked yet"}
+		fs = append(fs, f.Finding)
+	}
+	_, hs = observe(h, &p, fs, now, false)
+	c := *old
+	c.keep(History{}, hs, now, s.whole())
+	c.history = h
+	return &c, hs
+}
+
+// held are the findings that are not simply good.
+func (n *sight) held() []held {
+	hs := make([]held, len(n.open))
+	for i, f := range n.open {
+		hs[i] = held{Finding: f, Stale: n.marks[i].stale, Settle: n.marks[i].settle, seen: &n.open[i].Result}
+	}
+	return hs
+}
+
 // judge puts what is known of host and sources beside what is known of the sender.
-func (s *sight) judge(base *judgement) *judgement {
+func (n *sight) judge(base *judgement) *judgement {
 	j := *base
-	j.senders, j.pairs = s.senders, s.pairs
+	j.senders, j.pairs = nil, nil
+	for _, h := range n.held() {
+		if h.Check.Scope == ScopePair {
+			if j.pairs == nil {
+				j.pairs = map[pair][]held{}
+			}
+			of := pair{h.Source, h.Sender}
+			j.pairs[of] = append(j.pairs[of], h)
+			continue
+		}
+		if j.senders == nil {
+			j.senders = map[string][]held{}
+		}
+		j.senders[n.who.Name()] = append(j.senders[n.who.Name()], h)
+	}
 	return &j
 }
 
-// expire has a sender looked at anew when its next mail comes.
-func (s *sights) expire(who Sender) {
-	if known := s.get(who.Domain + " " + who.Envelope); known != nil {
-		old := *known
-		old.next = time.Time{}
-		s.put(&old)
-	}
+// judged is the sight with its verdict as host and sources stand.
+func (n *sight) judged(base *judgement, looks int) *sight {
+	c := *n
+	c.under, c.verdict = looks, n.judge(base).senderVerdict(n.who.Name())
+	c.verdict.blank, c.verdict.Findings = !n.known(), n.told
+	return &c
 }
 
-func (s *sights) get(key string) *sight {
+func (s *sights) get(key string) (n *sight, listed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if i, ok := s.place[key]; ok {
+		return s.listed[i], true
+	}
 	e, ok := s.byKey[key]
 	if !ok {
-		return nil
+		return nil, false
 	}
 	s.order.MoveToFront(e)
-	return e.Value.(*sight)
+	return e.Value.(*sight), false
 }
 
-func (s *sights) put(n *sight) *sight {
+// put a sight in the place of what was known before.
+func (s *sights) put(n *sight) (listed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if i, ok := s.place[n.key]; ok {
+		s.listed[i] = n
+		return true
+	}
 	if e, ok := s.byKey[n.key]; ok {
 		e.Value = n
 		s.order.MoveToFront(e)
-		return n
+		return false
 	}
 	s.byKey[n.key] = s.order.PushFront(n)
 	if s.order.Len() > s.limit {
@@ -148,5 +316,5 @@ func (s *sights) put(n *sight) *sight {
 		s.order.Remove(last)
 		delete(s.byKey, last.Value.(*sight).key)
 	}
-	return n
+	return false
 }

@@ -6,7 +6,7 @@
 // One recipient is always in exactly one state:
 //
 //	state      how it gets there                          what moves it on
-//	waiting    Commit; a deferred try; a release          its time comes, it is tried
+//	waiting    Commit; a deferred try; a release          its time comes, or what it awaits; it is tried
 //	held       the operator; or it outlived its lifetime  the operator (release, remove), or
 //	           on a fault of ours                         a 250 to a try under way meanwhile
 //	failed     refused; or it outlived its lifetime       its sender is told

@@ -83,13 +83,14 @@ type Attempt struct {
 	Source  string         `json:"source,omitzero"` // name of the source, or "smarthost"
 	Host    string         `json:"host,omitzero"`   // exchanger
 	Addr    netip.AddrPort `json:"addr,omitzero"`
-	TLS     string         `json:"tls,omitzero"`   // "", "TLS1.3", ...
-	DSN     bool           `json:"dsn,omitzero"`   // the remote offers DSN (RFC 3461): what was asked of it about success is its to tell
-	Stage   string         `json:"stage,omitzero"` // resolve gate policy connect greet ehlo starttls auth mail rcpt data dot
-	Reply   Reply          `json:"reply,omitzero"` // the remote's last word; empty when there was none
-	Class   string         `json:"class,omitzero"` // what Reply says is missing: "PTR-EXISTS", "rate"; "" when it names nothing
-	Why     string         `json:"why,omitzero"`   // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"
-	Wait    time.Duration  `json:"wait,omitzero"`  // try again after this, when the deferral knows better than the schedule; 0: the schedule's
+	TLS     string         `json:"tls,omitzero"`    // "", "TLS1.3", ...
+	DSN     bool           `json:"dsn,omitzero"`    // the remote offers DSN (RFC 3461): what was asked of it about success is its to tell
+	Stage   string         `json:"stage,omitzero"`  // resolve gate policy connect greet ehlo starttls auth mail rcpt data dot
+	Reply   Reply          `json:"reply,omitzero"`  // the remote's last word; empty when there was none
+	Class   string         `json:"class,omitzero"`  // what Reply says is missing: "PTR-EXISTS", "rate"; "" when it names nothing
+	Why     string         `json:"why,omitzero"`    // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"
+	Wait    time.Duration  `json:"wait,omitzero"`   // try again after this, when the deferral knows better than the schedule; 0: the schedule's
+	Awaits  string         `json:"awaits,omitzero"` // not "": nothing was tried; it is due again when Scheduler.Wake says that this has come about
 }
 
 // Reply of a remote, taken apart and made safe (printable ASCII, at most 4 KiB). Empty, never nil.
@@ -176,6 +177,13 @@ type Work interface {
 	Sending(ctx context.Context, l Lease, id ID, ns ...int) error
 	// Settle makes results durable.
 	Settle(ctx context.Context, l Lease, rs ...Result) error
+	// Park puts off recipients taken under the lease of whom there is nothing new
+	// to keep: only State, Delay and the attempt's Awaits of a result count. Nothing
+	// is written; after a restart they are due as they were.
+	Park(ctx context.Context, l Lease, rs ...Result) error
+	// Wake makes due at once what waits (Attempt.Awaits) for anything that come
+	// says has come about; it is asked once for each.
+	Wake(ctx context.Context, come func(awaited string) bool) error
 	// Renew extends a lease by ttl from now.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) error
 	// Release ends a lease; what was taken and not settled is due at once.

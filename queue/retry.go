@@ -7,7 +7,8 @@ import (
 
 const (
 	// oursAtMost bounds the wait on a fault of ours: once it is mended the mail
-	// should not sit for the hours that spare a remote host.
+	// should not sit for the hours that spare a remote host. What is woken when
+	// its time has come waits as long, for its delay notice and its lifetime.
 	oursAtMost = 15 * time.Minute
 	// namedAtMost is that bound where a remote said what our fault is: it should
 	// not hear of us every quarter of an hour.
@@ -64,6 +65,9 @@ func (o Options) book(m *Message, r *Recipient, a Attempt, jitter float64) booki
 // so that what failed together does not come back together.
 func (o Options) delay(r *Recipient, a Attempt, jitter float64) time.Duration {
 	d := a.Wait
+	if a.Awaits != "" {
+		d = oursAtMost
+	}
 	if d <= 0 {
 		d = o.Retry[min(r.Tries, len(o.Retry)-1)]
 		switch {
@@ -74,6 +78,13 @@ func (o Options) delay(r *Recipient, a Attempt, jitter float64) time.Duration {
 		}
 	}
 	return d + time.Duration((jitter-0.5)*0.2*float64(d))
+}
+
+// nothingNew: it waits for what it waited for before, and nobody is told.
+func (b *booking) nothingNew() bool {
+	r, a := b.r, b.Attempt
+	return a.Awaits != "" && b.State == Waiting && !b.tellDelay &&
+		r.State == Waiting && r.Last.Awaits == a.Awaits && r.Reason == b.Reason
 }
 
 // reason tells in one line why the recipient was not delivered to.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type Scheduler struct {
 	log    *slog.Logger
 	jitter func() float64
 	failed chan struct{} // there may be failures to report
+
+	wakings atomic.Uint64
 }
 
 // NewScheduler starts nothing yet. A nil logger discards.
@@ -56,6 +59,17 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	defer grace.Stop()
 	wg.Wait()
 	return err
+}
+
+// Wake makes due what waits (Attempt.Awaits) for anything that come says has
+// come about. It may be called at any time; what is in a worker's hands at that
+// moment, and is about to be put off, is tried once more.
+func (s *Scheduler) Wake(ctx context.Context, come func(awaited string) bool) error {
+	s.wakings.Add(1) // before the store looks: see Trip.missed
+	if err := s.w.Wake(ctx, come); err != nil {
+		return fmt.Errorf("wake mail: %w", err)
+	}
+	return nil
 }
 
 // claim gives each destination that is due a goroutine, at most Workers at once.

@@ -11,7 +11,9 @@ func (s State) Leaves() bool { return s == Delivered || s == Reported || s == Re
 func (r Recipient) After(x Result, now time.Time) Recipient {
 	if x.Attempt != nil {
 		r.Last = *x.Attempt
-		r.Tries++
+		if x.Attempt.Awaits == "" {
+			r.Tries++
+		}
 	}
 	r.Delayed = r.Delayed || x.Delayed
 	if r.State == Held && x.State != Delivered {

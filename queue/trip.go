@@ -29,6 +29,7 @@ type Trip struct {
 type handed struct {
 	job Job
 	at  time.Time // when its Age and Ours were true
+	no  uint64    // of wakings before it was handed out
 }
 
 // tried is a job with what became of some of its recipients.
@@ -56,7 +57,7 @@ func (t *Trip) Next() (Job, bool) {
 	}
 	j := t.ahead[0]
 	t.ahead = t.ahead[1:]
-	t.open[j.Message.ID] = &handed{job: j, at: t.taken}
+	t.open[j.Message.ID] = &handed{job: j, at: t.taken, no: t.s.wakings.Load()}
 	t.count++
 	return j, true
 }
@@ -95,7 +96,7 @@ func (t *Trip) Settle(j Job, as map[int]Attempt) error {
 // the commit that says it did: twice is better than never.
 func (t *Trip) settle(ts []tried) error {
 	ctx := context.WithoutCancel(t.ctx)
-	var rs []Result
+	var rs, parked []Result
 	var events []event
 	for _, x := range ts {
 		bs, err := t.book(x)
@@ -103,19 +104,60 @@ func (t *Trip) settle(ts []tried) error {
 			return err
 		}
 		t.tellDelay(ctx, x.job, bs)
-		for i := range bs {
-			rs = append(rs, bs[i].Result)
+		news := bs[:0:0]
+		for _, b := range bs {
+			if b.nothingNew() {
+				parked = append(parked, b.Result)
+				continue
+			}
+			rs, news = append(rs, b.Result), append(news, b)
 		}
-		events = append(events, sortEvents(x.job, bs)...)
+		events = append(events, sortEvents(x.job, news)...)
 	}
-	if err := t.s.w.Settle(ctx, t.lease, rs...); err != nil {
+	if err := t.keep(ctx, rs, parked); err != nil {
 		return fmt.Errorf("settle mail for %s: %w", t.lease.Destination, err)
 	}
+	t.missed(ctx, ts)
 	t.forget(ts)
 	for _, e := range events {
 		t.s.tell(ctx, e)
 	}
 	return nil
+}
+
+// keep has the store book what is new, and put off what is not.
+func (t *Trip) keep(ctx context.Context, rs, parked []Result) error {
+	if len(rs) > 0 {
+		if err := t.s.w.Settle(ctx, t.lease, rs...); err != nil {
+			return err
+		}
+	}
+	if len(parked) > 0 {
+		return t.s.w.Park(ctx, t.lease, parked...)
+	}
+	return nil
+}
+
+// missed wakes what was woken while it was in hand: the word that it has to wait
+// may be older than the waking.
+func (t *Trip) missed(ctx context.Context, ts []tried) {
+	late := map[string]bool{}
+	no := t.s.wakings.Load()
+	t.mu.Lock()
+	for _, x := range ts {
+		if h := t.open[x.job.Message.ID]; h != nil && h.no != no {
+			for _, a := range x.as {
+				late[a.Awaits] = a.Awaits != ""
+			}
+		}
+	}
+	t.mu.Unlock()
+	if len(late) == 0 {
+		return
+	}
+	if err := t.s.w.Wake(ctx, func(awaited string) bool { return late[awaited] }); err != nil {
+		t.s.log.Warn("waiting mail not woken", "domain", t.lease.Destination, "err", err)
+	}
 }
 
 // book decides for the recipients of one job that have an attempt.

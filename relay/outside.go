@@ -2,10 +2,15 @@ package relay
 
 import (
 	"io"
+	"log/slog"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"smtprelay/preflight"
 	"smtprelay/preflight/dns"
@@ -54,10 +59,18 @@ func StatusLine(r *preflight.Report) string {
 	return line
 }
 
+// metrics in the text form that Prometheus scrapes.
+func (r *Relay) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(r.gate.Metrics())
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
+}
+
 // desk is the administration socket over what there is to administer.
 func (r *Relay) desk() *admin.Server {
 	o, since := r.o.Admin, time.Now()
 	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
+	o.Metrics = r.metrics()
 	o.Look = r.look
 	return admin.New(o, r.store, func() admin.Status {
 		rep := r.gate.Report()

@@ -112,6 +112,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	g.Go(func() error { return sched.Run(ctx) })
 	g.Go(func() error { return r.gate.Watch(ctx) })
 	g.Go(func() error { return r.tell(ctx) })
+	g.Go(func() error { return r.wake(ctx, sched) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -141,6 +142,23 @@ func (r *Relay) deliverer(ours []net.Addr) *deliver.Deliverer {
 		}
 	}
 	return deliver.New(o, r.gate, resolver(r.o))
+}
+
+// wake has the queue try again what waits for the preflight, whenever that says
+// something else than before.
+func (r *Relay) wake(ctx context.Context, s *queue.Scheduler) error {
+	for {
+		changed := r.gate.Changed()
+		err := s.Wake(ctx, func(awaited string) bool { return !r.gate.Waits(awaited) })
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("waiting mail not woken", "err", err)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // tell keeps the service manager's status line true.

@@ -31,8 +31,9 @@ type item struct {
 	due   time.Duration // Waiting: when
 	token uint64        // the lease it was taken under; 0: none
 	tries int
-	where *pile // waiting or ready of d, or nil
-	pos   int   // in where
+	await string // Attempt.Awaits of the last, Waiting
+	where *pile  // waiting or ready of d, or nil
+	pos   int    // in where
 }
 
 // byID sorts entries in the order of arrival.
@@ -144,6 +145,7 @@ type index struct {
 	dests   map[string]*destination
 	agenda  agenda
 	failed  map[*item]struct{}
+	awaits  map[string]map[*item]struct{} // by item.await
 	count   map[queue.State]int
 	waiters int           // calls of Claim that wait
 	changed chan struct{} // closed when they may have to wait less long
@@ -153,6 +155,7 @@ func newIndex() index {
 	return index{
 		entries: map[queue.ID]*entry{}, dests: map[string]*destination{},
 		failed: map[*item]struct{}{}, count: map[queue.State]int{},
+		awaits:  map[string]map[*item]struct{}{},
 		changed: make(chan struct{}),
 	}
 }
@@ -163,6 +166,31 @@ func (x *index) add(e *entry, r *queue.Recipient, due time.Duration) {
 	e.items = append(e.items, it)
 	x.entries[e.id] = e
 	x.place(it, r.State, due, r.Tries)
+	x.park(it, r.Last.Awaits)
+}
+
+// park notes what a waiting item waits for.
+func (x *index) park(it *item, awaited string) {
+	if it.state != queue.Waiting || awaited == "" {
+		return
+	}
+	all := x.awaits[awaited]
+	if all == nil {
+		all = map[*item]struct{}{}
+		x.awaits[awaited] = all
+	}
+	all[it] = struct{}{}
+	it.await = awaited
+}
+
+// unpark: it waits for nothing but its time.
+func (x *index) unpark(it *item) {
+	all := x.awaits[it.await]
+	delete(all, it)
+	if len(all) == 0 {
+		delete(x.awaits, it.await)
+	}
+	it.await = ""
 }
 
 // dest returns the destination of that name, a new one when there is none.
@@ -184,6 +212,7 @@ func (x *index) lift(it *item) {
 	delete(it.d.taken, it)
 	it.token = 0
 	delete(x.failed, it)
+	x.unpark(it)
 	if it.state != "" {
 		x.count[it.state]--
 	}
@@ -213,6 +242,23 @@ func (x *index) touch(it *item, s queue.State, due time.Duration) {
 	x.count[it.state]--
 	x.count[s]++
 	it.state, it.due = s, due
+}
+
+// rouse makes due what waits for this. What a worker has in hand he will put off
+// or not by himself.
+func (x *index) rouse(awaited string, now time.Duration) {
+	woken := map[*destination]struct{}{}
+	for it := range x.awaits[awaited] {
+		if it.token != 0 || it.where != &it.d.waiting || it.due <= now {
+			continue
+		}
+		it.due = now
+		heap.Fix(it.where, it.pos)
+		woken[it.d] = struct{}{}
+	}
+	for d := range woken {
+		x.fix(d)
+	}
 }
 
 // drop takes an item out of the index, and its message with the last one.

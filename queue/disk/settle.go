@@ -155,6 +155,9 @@ func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, que
 			s.index.drop(c.it)
 		} else {
 			place(c.it, c.rec.State, s.ran.now()+c.rec.Delay, c.rec.Tries)
+			if c.it.token == 0 {
+				s.index.park(c.it, c.rec.Last.Awaits)
+			}
 		}
 	}
 	s.mu.Unlock()

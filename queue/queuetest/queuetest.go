@@ -43,6 +43,7 @@ func Test(t *testing.T, open func(t *testing.T) queue.Store) {
 		{"delivered leaves", delivered},
 		{"failed leaves after the report", failed},
 		{"a delay is waited", delayed},
+		{"parked until woken", parked},
 		{"claims wait", claimWaits},
 		{"oldest first", oldestFirst},
 		{"list in order, filtered", list},

@@ -37,6 +37,9 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /api/queue/{action}", s.change)
 	m.HandleFunc("GET /api/status", s.tell)
 	m.HandleFunc("GET /api/preflight", s.preflight)
+	if s.o.Metrics != nil {
+		m.Handle("GET /metrics", s.o.Metrics)
+	}
 	m.HandleFunc("POST /api/preflight", s.look)
 	return m
 }

@@ -96,7 +96,7 @@ func (v *voyage) otherwise(r preflight.Route, lack string) ([]hop, error) {
 		return v.smart.hops(v.ctx)
 	}
 	reasons := slices.DeleteFunc([]string{lack, r.Why}, func(s string) bool { return s == "" })
-	return nil, at("gate", &decision{why: cmp.Or(strings.Join(reasons, ": "), "no source may send"), wait: r.Wait, ours: true})
+	return nil, at("gate", &decision{why: cmp.Or(strings.Join(reasons, ": "), "no source may send"), wait: r.Wait, ours: true, awaits: r.Awaits})
 }
 
 // sender is a source, parsed.

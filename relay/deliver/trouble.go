@@ -23,6 +23,7 @@ type decision struct {
 	final  bool          // the recipient fails; else it waits
 	ours   bool          // our own verdict or fault
 	wait   time.Duration // try again after this; 0: the schedule's
+	awaits string        // nothing was tried: the queue is woken when this has come about
 }
 
 func (d *decision) Error() string { return d.status + " " + d.why }
@@ -177,7 +178,7 @@ func (d *decision) book(a queue.Attempt) queue.Attempt {
 	if d.final {
 		a.Outcome = queue.Refused
 	}
-	a.Why, a.Ours, a.Wait = d.why, d.ours, d.wait
+	a.Why, a.Ours, a.Wait, a.Awaits = d.why, d.ours, d.wait, d.awaits
 	a.Reply.Status = d.status
 	return a
 }

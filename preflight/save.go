@@ -1,0 +1,39 @@
+package preflight
+
+import (
+	"context"
+	"maps"
+	"time"
+)
+
+// save the history: at once when there is news, else now and then.
+func (g *Gate) save(ctx context.Context, news bool) {
+	g.saving.Lock()
+	defer g.saving.Unlock()
+	if g.memory == nil || !news && time.Since(g.saved) < saveAtLeast {
+		return
+	}
+	h := g.all()
+	h.Live, h.Observed = g.keys.published(), g.out.Observed.state()
+	if err := g.memory.Save(context.WithoutCancel(ctx), h); err != nil {
+		g.log.Warn("preflight history not kept", "err", err)
+	}
+	g.saved = time.Now()
+}
+
+// all that is remembered of what is configured.
+func (g *Gate) all() History {
+	g.mu.RLock()
+	h := History{Entries: maps.Clone(g.history.Entries)}
+	g.mu.RUnlock()
+	if h.Entries == nil {
+		h.Entries = map[string]Entry{}
+	}
+	g.sights.mu.Lock()
+	defer g.sights.mu.Unlock()
+	for _, n := range g.sights.listed {
+		maps.Copy(h.Entries, n.history.Entries)
+		h.Past = append(h.Past, n.history.Past...)
+	}
+	return h
+}
