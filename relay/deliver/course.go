@@ -13,10 +13,12 @@ type course struct {
 	*voyage
 	job      queue.Job
 	left     []queue.Recipient
+	aside    []queue.Recipient // put off by hops[i], while others still have their turn there
 	last     map[int]queue.Attempt
 	hops     []hop
 	i        int // of the hop to try
 	begun    time.Time
+	renewed  int      // connections to hops[i] that followed one in vain
 	sessions int      // that got as far as a transaction
 	refused  []string // sources that this message was refused from
 	named    []string // checks that were named then
@@ -58,25 +60,36 @@ func (c *course) step() error {
 		c.take(f.turn)
 		return nil
 	}
-	rest, t, err := c.carry(c.job, c.left, c.last)
+	left, rest, t, err := c.carry(c.job, c.left, c.last)
 	if err != nil {
 		return err
 	}
-	c.left = rest
-	if t.next != again {
-		c.sessions++
-		c.take(t)
+	if len(left)+len(rest) == len(c.left) {
+		c.renewed++ // nobody was settled
 	}
+	c.left, c.aside = rest, append(c.aside, left...)
+	if t.next == again && c.renewed <= maxRenewed && time.Since(c.begun) <= patience {
+		c.heed(t)
+		return nil
+	}
+	c.sessions++
+	c.take(t)
 	return nil
+}
+
+// heed keeps the checks that the remote named.
+func (c *course) heed(t turn) {
+	if len(t.named) > 0 {
+		c.named = t.named
+	}
 }
 
 // take turns to what comes after hops[i].
 func (c *course) take(t turn) {
 	h := c.hops[c.i]
 	c.i++
-	if len(t.named) > 0 {
-		c.named = t.named
-	}
+	c.left, c.aside, c.renewed = append(c.left, c.aside...), nil, 0
+	c.heed(t)
 	switch t.next {
 	case overIPv4:
 		if c.hops = fourOnly(c.hops[c.i:], h.host); len(c.hops) == 0 {

@@ -61,6 +61,7 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 // Bounds of one job's way through the exchangers.
 const (
 	maxSessions = 3               // that got as far as a transaction
+	maxRenewed  = 10              // connections to one address in place of one that settled nobody
 	patience    = 5 * time.Minute // after that no further exchanger is begun with
 	fresh       = 10 * time.Minute
 )
