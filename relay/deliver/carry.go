@@ -82,8 +82,8 @@ func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, 
 	for _, a := range x.settle {
 		v.tell(a)
 	}
-	if len(x.elsewhere) > 0 {
-		v.tell(x.last)
+	for _, a := range x.off {
+		v.tell(a)
 	}
 	for _, a := range x.said {
 		v.hear(j.Message, a)
@@ -98,7 +98,7 @@ func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, 
 		return x, err
 	}
 	for _, r := range x.elsewhere {
-		v.note(last, []queue.Recipient{r}, x.last)
+		v.note(last, []queue.Recipient{r}, x.off[r.N])
 	}
 	return x, v.ctx.Err()
 }

@@ -13,6 +13,7 @@ type course struct {
 	*voyage
 	job      queue.Job
 	left     []queue.Recipient
+	done     []queue.Recipient // nothing else can better theirs, which is in last
 	aside    []queue.Recipient // put off by hops[i], while others still have their turn there
 	last     map[int]queue.Attempt
 	hops     []hop
@@ -31,11 +32,8 @@ func (v *voyage) try(j queue.Job, hops []hop) error {
 			return err
 		}
 	}
-	if len(c.left) == 0 {
-		return nil
-	}
 	as := map[int]queue.Attempt{}
-	for _, r := range c.left {
+	for _, r := range append(c.left, c.done...) {
 		as[r.N] = c.last[r.N]
 	}
 	return v.trip.Settle(j, as)
@@ -46,7 +44,12 @@ func (c *course) more() bool {
 	if c.i < len(c.hops) && c.sessions < maxSessions && (c.i == 0 || time.Since(c.begun) <= patience) {
 		return true
 	}
-	return c.insisted() && c.without(c.last[c.left[0].N].Source)
+	refused, others := c.insisted()
+	if len(refused) == 0 || !c.without(c.last[refused[0].N].Source) {
+		return false
+	}
+	c.left, c.done = refused, append(c.done, others...)
+	return true
 }
 
 // step tries one hop.
@@ -136,11 +139,15 @@ func fourOnly(hops []hop, host string) []hop {
 
 func (h hop) six() bool { return !h.addr.Addr().Unmap().Is4() }
 
-// insisted: the remote put all of them off for what is ours, and did so the
-// last time. That is as good as a refusal.
-func (c *course) insisted() bool {
-	return len(c.named) > 0 && !slices.ContainsFunc(c.left, func(r queue.Recipient) bool {
-		a := c.last[r.N]
-		return !a.Ours || a.Class == "" || a.Class != r.Last.Class
-	})
+// insisted parts those left: whom the remote put off for what is ours, and did so
+// the last time, from the others. That is as good as a refusal.
+func (c *course) insisted() (refused, others []queue.Recipient) {
+	for _, r := range c.left {
+		if a := c.last[r.N]; len(c.named) > 0 && a.Ours && a.Class != "" && a.Class == r.Last.Class {
+			refused = append(refused, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	return refused, others
 }

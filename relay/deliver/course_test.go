@@ -279,3 +279,30 @@ func FuzzBook(f *testing.F) {
 		safe(t, a.Reply)
 	})
 }
+
+// What is said of one is not booked for another, in whatever order it is said.
+func TestEachItsOwnReply(t *testing.T) {
+	for _, to := range [][]string{{"a@dest.test", "b@dest.test"}, {"b@dest.test", "a@dest.test"}} {
+		w := gmail(t, "RCPT <a@dest.test> "+saysPTR4+"\nRCPT <b@dest.test> 450 4.2.2 mailbox full", false)
+		w.put(queue.Message{}, hello, to...)
+		got := w.run(2)
+		is(t, got["a@dest.test"], "deferred rcpt 451 4.7.23 ours")
+		is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
+		if a, b := got["a@dest.test"].Last.Class, got["b@dest.test"].Last.Class; a != namesPTR || b != "" {
+			t.Errorf("classes %q and %q", a, b)
+		}
+	}
+}
+
+// Who was put off twice for what is ours takes the smart host, whatever was said
+// of the others, and they wait.
+func TestSomeInsisted(t *testing.T) {
+	w := gmail(t, "RCPT <a@dest.test> "+saysPTR4+"\nRCPT <b@dest.test> 450 4.2.2 mailbox full", true)
+	w.q.Retry = []time.Duration{time.Millisecond, time.Hour}
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
+	got := w.until(func(got map[string]queue.Recipient) bool {
+		return got["a@dest.test"].Tries == 2 && got["b@dest.test"].Tries == 2
+	})
+	is(t, got["a@dest.test"], "sent dot 250 2.0.0")
+	is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
+}

@@ -19,11 +19,12 @@ func (t turn) or(o turn) turn {
 // sorted is what a transaction's ends mean for its recipients.
 type sorted struct {
 	settle    map[int]queue.Attempt
-	elsewhere []queue.Recipient // another exchanger may take them
-	later     []queue.Recipient // this one will, in another transaction
-	last      queue.Attempt     // of those elsewhere
-	slow      queue.Attempt     // of those that it was too much for
-	said      []queue.Attempt   // what the remote said against us, each reply once
+	elsewhere []queue.Recipient     // another exchanger may take them
+	later     []queue.Recipient     // this one will, in another transaction
+	off       map[int]queue.Attempt // of those elsewhere, each its own
+	last      queue.Attempt         // the last of these
+	slow      queue.Attempt         // of those that it was too much for
+	said      []queue.Attempt       // what the remote said against us, each reply once
 	turn      turn
 }
 
@@ -53,7 +54,7 @@ func (x *sorted) dropDeferred() {
 }
 
 func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
-	x := &sorted{settle: map[int]queue.Attempt{}}
+	x := &sorted{settle: map[int]queue.Attempt{}, off: map[int]queue.Attempt{}}
 	taken := false
 	for _, e := range ends {
 		taken = taken || e.err == nil
@@ -71,7 +72,7 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
 			x.settle[r.N], x.slow = a, a
 		case t.next != settled:
 			x.elsewhere = append(x.elsewhere, r)
-			x.last = a
+			x.off[r.N], x.last = a, a
 		default:
 			x.settle[r.N] = a
 		}
