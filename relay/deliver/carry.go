@@ -78,7 +78,7 @@ func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, 
 	s := v.s
 	ends := v.transaction(j, s, batch)
 	v.refusedBy(s, ends)
-	x := sortEnds(base, batch, ends)
+	x := sortEnds(base, batch, ends, last)
 	for _, a := range x.settle {
 		v.tell(a)
 	}

@@ -124,7 +124,7 @@ func (c *course) without(source string) bool {
 
 // fourOnly are the hops over IPv4, those to the same exchanger first.
 func fourOnly(hops []hop, host string) []hop {
-	hops = slices.DeleteFunc(slices.Clone(hops), hop.six)
+	hops = slices.DeleteFunc(slices.Clone(hops), func(h hop) bool { return six(h.addr) })
 	slices.SortStableFunc(hops, func(a, b hop) int {
 		switch {
 		case a.host == host && b.host != host:
@@ -136,8 +136,6 @@ func fourOnly(hops []hop, host string) []hop {
 	})
 	return hops
 }
-
-func (h hop) six() bool { return !h.addr.Addr().Unmap().Is4() }
 
 // insisted parts those left: whom the remote put off for what is ours, and did so
 // the last time, from the others. That is as good as a refusal.

@@ -147,7 +147,7 @@ func (v *voyage) job(j queue.Job) error {
 func (v *voyage) note(last map[int]queue.Attempt, rs []queue.Recipient, a queue.Attempt) {
 	for _, r := range rs {
 		if had, ok := last[r.N]; !ok || a.Reply.Code != 0 || had.Reply.Code == 0 {
-			last[r.N] = a
+			last[r.N], _ = after(had, a, turn{})
 		}
 	}
 }

@@ -53,14 +53,15 @@ func (x *sorted) dropDeferred() {
 	}
 }
 
-func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
+func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end, last map[int]queue.Attempt) *sorted {
 	x := &sorted{settle: map[int]queue.Attempt{}, off: map[int]queue.Attempt{}}
 	taken := false
 	for _, e := range ends {
 		taken = taken || e.err == nil
 	}
 	for i, r := range batch {
-		a, t := book(base, ends[i].err, ends[i].reply)
+		now, t := book(base, ends[i].err, ends[i].reply)
+		a, t := after(last[r.N], now, t)
 		x.turn = x.turn.or(t)
 		if !slices.ContainsFunc(x.said, func(o queue.Attempt) bool { return o.Reply == a.Reply }) {
 			x.said = append(x.said, a)
@@ -69,7 +70,7 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
 		case taken && tooMany(a):
 			x.later = append(x.later, r)
 		case t.next == slower:
-			x.settle[r.N], x.slow = a, a
+			x.settle[r.N], x.slow = a, now
 		case t.next != settled:
 			x.elsewhere = append(x.elsewhere, r)
 			x.off[r.N], x.last = a, a
