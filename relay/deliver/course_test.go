@@ -202,15 +202,18 @@ func TestRateSlowsDown(t *testing.T) {
 	}
 }
 
-// A receiver who cannot ask Spamhaus refuses for its own fault, and the sender
-// may know.
+// A receiver who cannot ask Spamhaus refuses for its own fault: that ages and does
+// not bounce, and another exchanger may do better.
 func TestTheirs(t *testing.T) {
 	w := gmail(t, "RCPT 554 5.7.1 blocked using zen.spamhaus.org; https://check.spamhaus.org/returnc/pub/127.255.255.254/", true)
 	w.put(queue.Message{}, hello, "a@dest.test")
 	r := w.run(1)["a@dest.test"]
-	is(t, r, "refused rcpt 554 5.7.1")
-	if r.Last.Class != "theirs" {
-		t.Errorf("class %q", r.Last.Class)
+	is(t, r, "deferred rcpt 554 5.7.1")
+	if r.Last.Class != "theirs" || r.State != queue.Waiting {
+		t.Errorf("%s, class %q", r.State, r.Last.Class)
+	}
+	if a, b := len(w.mxs["127.0.0.2"].Conns()), len(w.mxs["127.0.0.3"].Conns()); a != 1 || b != 1 {
+		t.Errorf("%d and %d connections", a, b)
 	}
 }
 
@@ -246,7 +249,7 @@ func TestClassed(t *testing.T) {
 		{preflight.KindReputation, true, four, slower, otherSource, false},
 		{preflight.KindFamily, false, six, overIPv4, overIPv4, true},
 		{preflight.KindFamily, false, four, elsewhere, otherSource, true},
-		{preflight.KindTheirs, false, four, settled, settled, false},
+		{preflight.KindTheirs, false, four, elsewhere, elsewhere, false},
 	} {
 		a := queue.Attempt{Addr: c.addr, Reply: queue.Reply{Code: 450}}
 		if got := classed(&a, preflight.Class{Kind: c.kind, Held: c.held}); got != c.soft || a.Ours != c.ours {

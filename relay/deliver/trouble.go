@@ -151,7 +151,7 @@ func classed(a *queue.Attempt, c preflight.Class) next {
 	final := a.Reply.Code >= 500
 	switch c.Kind {
 	case preflight.KindTheirs:
-		return settled
+		return elsewhere // they may mend it within the lifetime
 	case preflight.KindRate:
 		return slower
 	case preflight.KindReputation:
