@@ -56,6 +56,10 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 			return nil, nil, t, err
 		}
 		rest = slices.Concat(x.later, rs[n:])
+		if x.over() {
+			v.note(last, rest, x.cause)
+			return append(left, x.elsewhere...), rest, t, nil
+		}
 		if s.dead {
 			v.note(last, rest, x.unserved(base))
 			// An idle connection may be closed at any time: that is no fault of
@@ -88,9 +92,7 @@ func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, 
 	for _, a := range x.said {
 		v.hear(j.Message, a)
 	}
-	if x.turn.next == slower {
-		v.failed[place{source: s.source}] = failure{x.slow, x.turn}
-	}
+	v.slow(failure{x.cause, x.turn})
 	if v.ctx.Err() != nil {
 		x.dropDeferred() // we broke it off: that is no try
 	}

@@ -183,10 +183,18 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		v.tell(f.Attempt)
 		v.hear(m, f.Attempt)
 		v.failed[h.place()] = f
+		v.slow(f)
 		return f, false
 	}
 	v.s = s
 	return failure{}, true
+}
+
+// slow remembers, until the end of the trip, that a source is to send less.
+func (v *voyage) slow(f failure) {
+	if f.ofSource() {
+		v.failed[place{source: f.Source}] = f
+	}
 }
 
 // first moves the hop of s to the front of hops, if it is there.

@@ -23,12 +23,18 @@ type sorted struct {
 	later     []queue.Recipient     // this one will, in another transaction
 	off       map[int]queue.Attempt // of those elsewhere, each its own
 	last      queue.Attempt         // the last of these
-	slow      queue.Attempt         // of those that it was too much for
+	cause     queue.Attempt         // of the turn
 	said      []queue.Attempt       // what the remote said against us, each reply once
 	turn      turn
 }
 
 var errNoTurn = errors.New("the connection ended before this address had its turn")
+
+// over: nothing more of this message is to be said here. The refusal of one
+// recipient may be about that one alone, unless it asks for less of everything.
+func (x *sorted) over() bool {
+	return x.turn.next >= slower && (x.turn.next == slower || x.cause.Stage != "rcpt")
+}
 
 // noTurn is the attempt of whom the connection did not last for.
 func noTurn(base queue.Attempt) queue.Attempt {
@@ -62,6 +68,9 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end, last map[
 	for i, r := range batch {
 		now, t := book(base, ends[i].err, ends[i].reply)
 		a, t := after(last[r.N], now, t)
+		if t.next > x.turn.next || t.next == x.turn.next && now.Stage != "rcpt" {
+			x.cause = now
+		}
 		x.turn = x.turn.or(t)
 		if !slices.ContainsFunc(x.said, func(o queue.Attempt) bool { return o.Reply == a.Reply }) {
 			x.said = append(x.said, a)
@@ -70,7 +79,7 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end, last map[
 		case taken && tooMany(a):
 			x.later = append(x.later, r)
 		case t.next == slower:
-			x.settle[r.N], x.slow = a, now
+			x.settle[r.N] = a
 		case t.next != settled:
 			x.elsewhere = append(x.elsewhere, r)
 			x.off[r.N], x.last = a, a

@@ -212,6 +212,12 @@ func aboutUs(a queue.Attempt) bool {
 
 func six(a netip.AddrPort) bool { return a.IsValid() && !a.Addr().Unmap().Is4() }
 
+// ofSource: it is too much from this source, and not only of the kind of this
+// message, which is what a 5xx after the final dot speaks of.
+func (f *failure) ofSource() bool {
+	return f.next == slower && (f.Stage != "dot" || f.Reply.Code < 500)
+}
+
 func (d *decision) book(a queue.Attempt) queue.Attempt {
 	a.Outcome = queue.Deferred
 	if d.final {
