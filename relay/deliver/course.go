@@ -44,12 +44,8 @@ func (c *course) more() bool {
 	if c.i < len(c.hops) && c.sessions < maxSessions && (c.i == 0 || time.Since(c.begun) <= patience) {
 		return true
 	}
-	refused, others := c.insisted()
-	if len(refused) == 0 || !c.without(c.last[refused[0].N].Source) {
-		return false
-	}
-	c.left, c.done = refused, append(c.done, others...)
-	return true
+	i := slices.IndexFunc(c.left, c.insisted)
+	return i >= 0 && c.without(c.last[c.left[i].N].Source, c.insisted)
 }
 
 // step tries one hop.
@@ -96,11 +92,11 @@ func (c *course) take(t turn) {
 	switch t.next {
 	case overIPv4:
 		if c.hops = fourOnly(c.hops[c.i:], h.host); len(c.hops) == 0 {
-			c.without(h.source)
+			c.without(h.source, c.ours)
 		}
 		c.i = 0
 	case otherSource:
-		c.without(h.source)
+		c.without(h.source, c.ours)
 	case slower:
 		c.i = len(c.hops)
 	}
@@ -108,8 +104,8 @@ func (c *course) take(t turn) {
 
 // without leaves a source out for this message, until its next try. What the
 // gate has to offer beside it is asked anew, once a source: true if there is
-// something. A smart host is the last resort.
-func (c *course) without(source string) bool {
+// something, and whom it does not concern waits. A smart host is the last resort.
+func (c *course) without(source string, concerns func(queue.Recipient) bool) bool {
 	if source == smartName || slices.Contains(c.refused, source) {
 		return false
 	}
@@ -119,7 +115,16 @@ func (c *course) without(source string) bool {
 		hops = nil // it waits, and what the remote said is why
 	}
 	c.hops, c.i, c.sessions = hops, 0, 0
-	return len(hops) > 0
+	if len(hops) == 0 {
+		return false
+	}
+	for _, r := range c.left {
+		if !concerns(r) {
+			c.done = append(c.done, r)
+		}
+	}
+	c.left = slices.DeleteFunc(slices.Clone(c.left), func(r queue.Recipient) bool { return !concerns(r) })
+	return true
 }
 
 // fourOnly are the hops over IPv4, those to the same exchanger first.
@@ -137,15 +142,15 @@ func fourOnly(hops []hop, host string) []hop {
 	return hops
 }
 
-// insisted parts those left: whom the remote put off for what is ours, and did so
-// the last time, from the others. That is as good as a refusal.
-func (c *course) insisted() (refused, others []queue.Recipient) {
-	for _, r := range c.left {
-		if a := c.last[r.N]; len(c.named) > 0 && a.Ours && a.Class != "" && a.Class == r.Last.Class {
-			refused = append(refused, r)
-		} else {
-			others = append(others, r)
-		}
-	}
-	return refused, others
+// insisted: the remote put r off for what is ours, and did so the last time. That
+// is as good as a refusal.
+func (c *course) insisted(r queue.Recipient) bool {
+	a := c.last[r.N]
+	return len(c.named) > 0 && a.Ours && a.Class != "" && a.Class == r.Last.Class
+}
+
+// ours: r was refused for what is ours, or nothing was said of r at all.
+func (c *course) ours(r queue.Recipient) bool {
+	a := c.last[r.N]
+	return a.Ours || a.Reply.Code == 0
 }

@@ -309,3 +309,16 @@ func TestSomeInsisted(t *testing.T) {
 	is(t, got["a@dest.test"], "sent dot 250 2.0.0")
 	is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
 }
+
+// One recipient's refusal for what is ours does not take the others to the smart
+// host.
+func TestOthersAreNotRerouted(t *testing.T) {
+	w := gmail(t, "RCPT <a@dest.test> "+saysPTR+"\nRCPT <b@dest.test> 450 4.2.2 mailbox full", true)
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
+	got := w.run(2)
+	is(t, got["a@dest.test"], "sent dot 250 2.0.0")
+	is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
+	if ms := w.mxs["127.0.0.9"].Messages(); len(ms) != 1 || !slices.Equal(ms[0].To, []string{"a@dest.test"}) {
+		t.Errorf("by the smart host: %+v", ms)
+	}
+}
