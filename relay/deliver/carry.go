@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"slices"
 	"strconv"
@@ -34,9 +33,10 @@ func (s *session) usable() bool {
 
 // carry sends a job's message over v.s to as many of rs as it can, in as many
 // transactions as that takes, and settles what is final after each. Those left
-// may be tried elsewhere, which the turn says; last has their attempts so far.
-// again means that the exchanger is good and only the connection has had its time.
-func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left []queue.Recipient, t turn, err error) {
+// were put off and may be tried elsewhere, which the turn says; those in rest had
+// no turn, and last has the attempts of both so far. again means that the
+// exchanger is good for the rest and only the connection has had its time.
+func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left, rest []queue.Recipient, t turn, err error) {
 	s := v.s
 	t.next = elsewhere
 	for len(rs) > 0 {
@@ -47,134 +47,62 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 			if !s.dead && t.next == elsewhere {
 				t.next = again
 			}
-			return append(left, rs...), t, nil
+			return left, rs, t, nil
 		}
 		n := min(len(rs), maxRcpts, s.limit("RCPTMAX", maxRcpts))
-		batch, rest := rs[:n], rs[n:]
 		served := s.count > 0
-		ends := v.transaction(j, s, batch)
-		v.refusedBy(s, ends)
-		x := sortEnds(base, batch, ends)
-		for _, a := range x.settle {
-			v.tell(a)
+		x, err := v.load(j, base, rs[:n], last)
+		if t = t.or(x.turn); err != nil {
+			return nil, nil, t, err
 		}
-		if len(x.elsewhere) > 0 {
-			v.tell(x.last)
-		}
-		for _, a := range x.said {
-			v.hear(j.Message, a)
-		}
-		t = t.or(x.turn)
-		if x.turn.next == slower {
-			v.failed[place{source: s.source}] = failure{x.slow, x.turn}
-		}
-		if v.ctx.Err() != nil {
-			x.dropDeferred() // we broke it off: that is no try
-		}
-		if err := v.trip.Settle(j, x.settle); err != nil {
-			return nil, t, err
-		}
-		if v.ctx.Err() != nil {
-			return nil, t, v.ctx.Err()
-		}
-		for _, r := range x.elsewhere {
-			v.note(last, []queue.Recipient{r}, x.last)
+		rest = slices.Concat(x.later, rs[n:])
+		if x.over() {
+			v.note(last, rest, x.cause)
+			return append(left, x.elsewhere...), rest, t, nil
 		}
 		if s.dead {
+			v.note(last, rest, x.unserved(base))
 			// An idle connection may be closed at any time: that is no fault of
 			// the exchanger, and nothing was lost with it.
 			if served && x.last.Stage == "mail" && t.next == elsewhere {
 				t.next = again
+				return left, slices.Concat(x.elsewhere, rest), t, nil
 			}
-			rest = append(x.later, rest...)
-			v.note(last, rest, x.unserved(base))
-			return slices.Concat(left, x.elsewhere, rest), t, nil
+			return append(left, x.elsewhere...), rest, t, nil
 		}
 		left = append(left, x.elsewhere...)
-		rs = append(x.later, rest...)
+		rs = rest
 	}
-	return left, t, nil
+	return left, nil, t, nil
 }
 
-// or is the turn that leaves out more.
-func (t turn) or(o turn) turn {
-	if o.next > t.next || len(t.named) == 0 && o.next == t.next {
-		return o
+// load is one transaction for batch: it settles what is final and tells whom it
+// concerns.
+func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, last map[int]queue.Attempt) (*sorted, error) {
+	s := v.s
+	ends := v.transaction(j, s, batch)
+	v.refusedBy(s, ends)
+	x := sortEnds(base, batch, ends, last)
+	for _, a := range x.settle {
+		v.tell(a)
 	}
-	return t
-}
-
-// sorted is what a transaction's ends mean for its recipients.
-type sorted struct {
-	settle    map[int]queue.Attempt
-	elsewhere []queue.Recipient // another exchanger may take them
-	later     []queue.Recipient // this one will, in another transaction
-	last      queue.Attempt     // of those elsewhere
-	slow      queue.Attempt     // of those that it was too much for
-	said      []queue.Attempt   // what the remote said against us, each reply once
-	turn      turn
-}
-
-var errNoTurn = errors.New("the connection ended before this address had its turn")
-
-// noTurn is the attempt of whom the connection did not last for.
-func noTurn(base queue.Attempt) queue.Attempt {
-	a, _ := book(base, at("mail", errNoTurn), reply{})
-	return a
-}
-
-// unserved is the attempt of those who were still to come when the connection
-// died: what was said of others, but for goodbye, is not said of them.
-func (x *sorted) unserved(base queue.Attempt) queue.Attempt {
-	if code := x.last.Reply.Code; x.last.Outcome == "" || code != 0 && code != 421 {
-		return noTurn(base)
+	for _, a := range x.off {
+		v.tell(a)
 	}
-	return x.last
-}
-
-func (x *sorted) dropDeferred() {
-	for n, a := range x.settle {
-		if a.Outcome == queue.Deferred {
-			delete(x.settle, n)
-		}
+	for _, a := range x.said {
+		v.hear(j.Message, a)
 	}
-}
-
-func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end) *sorted {
-	x := &sorted{settle: map[int]queue.Attempt{}}
-	taken := false
-	for _, e := range ends {
-		taken = taken || e.err == nil
+	v.slow(failure{x.cause, x.turn})
+	if v.ctx.Err() != nil {
+		x.dropDeferred() // we broke it off: that is no try
 	}
-	for i, r := range batch {
-		a, t := book(base, ends[i].err, ends[i].reply)
-		x.turn = x.turn.or(t)
-		if !slices.ContainsFunc(x.said, func(o queue.Attempt) bool { return o.Reply == a.Reply }) {
-			x.said = append(x.said, a)
-		}
-		switch {
-		case taken && tooMany(a):
-			x.later = append(x.later, r)
-		case t.next == slower:
-			x.settle[r.N], x.slow = a, a
-		case t.next != settled:
-			x.elsewhere = append(x.elsewhere, r)
-			x.last = a
-		default:
-			x.settle[r.N] = a
-		}
+	if err := v.trip.Settle(j, x.settle); err != nil {
+		return x, err
 	}
-	return x
-}
-
-// tooMany: the recipient is one more than the peer takes at once. 552 is how RFC
-// 821 said it (RFC 5321 section 4.5.3.1.10).
-func tooMany(a queue.Attempt) bool {
-	if a.Stage != "rcpt" || a.Reply.Code != 452 && a.Reply.Code != 552 {
-		return false
+	for _, r := range x.elsewhere {
+		v.note(last, []queue.Recipient{r}, x.off[r.N])
 	}
-	_, detail, _ := strings.Cut(a.Reply.Status, ".")
-	return detail == "" || detail == "5.3"
+	return x, v.ctx.Err()
 }
 
 // transaction opens the stored message and sends it to batch.

@@ -13,10 +13,13 @@ type course struct {
 	*voyage
 	job      queue.Job
 	left     []queue.Recipient
+	done     []queue.Recipient // nothing else can better theirs, which is in last
+	aside    []queue.Recipient // put off by hops[i], while others still have their turn there
 	last     map[int]queue.Attempt
 	hops     []hop
 	i        int // of the hop to try
 	begun    time.Time
+	renewed  int      // connections to hops[i] that followed one in vain
 	sessions int      // that got as far as a transaction
 	refused  []string // sources that this message was refused from
 	named    []string // checks that were named then
@@ -29,11 +32,8 @@ func (v *voyage) try(j queue.Job, hops []hop) error {
 			return err
 		}
 	}
-	if len(c.left) == 0 {
-		return nil
-	}
 	as := map[int]queue.Attempt{}
-	for _, r := range c.left {
+	for _, r := range append(c.left, c.done...) {
 		as[r.N] = c.last[r.N]
 	}
 	return v.trip.Settle(j, as)
@@ -44,7 +44,8 @@ func (c *course) more() bool {
 	if c.i < len(c.hops) && c.sessions < maxSessions && (c.i == 0 || time.Since(c.begun) <= patience) {
 		return true
 	}
-	return c.insisted() && c.without(c.last[c.left[0].N].Source)
+	i := slices.IndexFunc(c.left, c.insisted)
+	return i >= 0 && c.without(c.last[c.left[i].N].Source, c.insisted)
 }
 
 // step tries one hop.
@@ -58,33 +59,44 @@ func (c *course) step() error {
 		c.take(f.turn)
 		return nil
 	}
-	rest, t, err := c.carry(c.job, c.left, c.last)
+	left, rest, t, err := c.carry(c.job, c.left, c.last)
 	if err != nil {
 		return err
 	}
-	c.left = rest
-	if t.next != again {
-		c.sessions++
-		c.take(t)
+	if len(left)+len(rest) == len(c.left) {
+		c.renewed++ // nobody was settled
 	}
+	c.left, c.aside = rest, append(c.aside, left...)
+	if t.next == again && c.renewed <= maxRenewed && time.Since(c.begun) <= patience {
+		c.heed(t)
+		return nil
+	}
+	c.sessions++
+	c.take(t)
 	return nil
+}
+
+// heed keeps the checks that the remote named.
+func (c *course) heed(t turn) {
+	if len(t.named) > 0 {
+		c.named = t.named
+	}
 }
 
 // take turns to what comes after hops[i].
 func (c *course) take(t turn) {
 	h := c.hops[c.i]
 	c.i++
-	if len(t.named) > 0 {
-		c.named = t.named
-	}
+	c.left, c.aside, c.renewed = append(c.left, c.aside...), nil, 0
+	c.heed(t)
 	switch t.next {
 	case overIPv4:
 		if c.hops = fourOnly(c.hops[c.i:], h.host); len(c.hops) == 0 {
-			c.without(h.source)
+			c.without(h.source, c.ours)
 		}
 		c.i = 0
 	case otherSource:
-		c.without(h.source)
+		c.without(h.source, c.ours)
 	case slower:
 		c.i = len(c.hops)
 	}
@@ -92,8 +104,8 @@ func (c *course) take(t turn) {
 
 // without leaves a source out for this message, until its next try. What the
 // gate has to offer beside it is asked anew, once a source: true if there is
-// something. A smart host is the last resort.
-func (c *course) without(source string) bool {
+// something, and whom it does not concern waits. A smart host is the last resort.
+func (c *course) without(source string, concerns func(queue.Recipient) bool) bool {
 	if source == smartName || slices.Contains(c.refused, source) {
 		return false
 	}
@@ -103,12 +115,21 @@ func (c *course) without(source string) bool {
 		hops = nil // it waits, and what the remote said is why
 	}
 	c.hops, c.i, c.sessions = hops, 0, 0
-	return len(hops) > 0
+	if len(hops) == 0 {
+		return false
+	}
+	for _, r := range c.left {
+		if !concerns(r) {
+			c.done = append(c.done, r)
+		}
+	}
+	c.left = slices.DeleteFunc(slices.Clone(c.left), func(r queue.Recipient) bool { return !concerns(r) })
+	return true
 }
 
 // fourOnly are the hops over IPv4, those to the same exchanger first.
 func fourOnly(hops []hop, host string) []hop {
-	hops = slices.DeleteFunc(slices.Clone(hops), hop.six)
+	hops = slices.DeleteFunc(slices.Clone(hops), func(h hop) bool { return six(h.addr) })
 	slices.SortStableFunc(hops, func(a, b hop) int {
 		switch {
 		case a.host == host && b.host != host:
@@ -121,13 +142,15 @@ func fourOnly(hops []hop, host string) []hop {
 	return hops
 }
 
-func (h hop) six() bool { return !h.addr.Addr().Unmap().Is4() }
+// insisted: the remote put r off for what is ours, and did so the last time. That
+// is as good as a refusal.
+func (c *course) insisted(r queue.Recipient) bool {
+	a := c.last[r.N]
+	return len(c.named) > 0 && a.Ours && a.Class != "" && a.Class == r.Last.Class
+}
 
-// insisted: the remote put all of them off for what is ours, and did so the
-// last time. That is as good as a refusal.
-func (c *course) insisted() bool {
-	return len(c.named) > 0 && !slices.ContainsFunc(c.left, func(r queue.Recipient) bool {
-		a := c.last[r.N]
-		return !a.Ours || a.Class == "" || a.Class != r.Last.Class
-	})
+// ours: r was refused for what is ours, or nothing was said of r at all.
+func (c *course) ours(r queue.Recipient) bool {
+	a := c.last[r.N]
+	return a.Ours || a.Reply.Code == 0
 }

@@ -202,15 +202,18 @@ func TestRateSlowsDown(t *testing.T) {
 	}
 }
 
-// A receiver who cannot ask Spamhaus refuses for its own fault, and the sender
-// may know.
+// A receiver who cannot ask Spamhaus refuses for its own fault: that ages and does
+// not bounce, and another exchanger may do better.
 func TestTheirs(t *testing.T) {
 	w := gmail(t, "RCPT 554 5.7.1 blocked using zen.spamhaus.org; https://check.spamhaus.org/returnc/pub/127.255.255.254/", true)
 	w.put(queue.Message{}, hello, "a@dest.test")
 	r := w.run(1)["a@dest.test"]
-	is(t, r, "refused rcpt 554 5.7.1")
-	if r.Last.Class != "theirs" {
-		t.Errorf("class %q", r.Last.Class)
+	is(t, r, "deferred rcpt 554 5.7.1")
+	if r.Last.Class != "theirs" || r.State != queue.Waiting {
+		t.Errorf("%s, class %q", r.State, r.Last.Class)
+	}
+	if a, b := len(w.mxs["127.0.0.2"].Conns()), len(w.mxs["127.0.0.3"].Conns()); a != 1 || b != 1 {
+		t.Errorf("%d and %d connections", a, b)
 	}
 }
 
@@ -246,7 +249,7 @@ func TestClassed(t *testing.T) {
 		{preflight.KindReputation, true, four, slower, otherSource, false},
 		{preflight.KindFamily, false, six, overIPv4, overIPv4, true},
 		{preflight.KindFamily, false, four, elsewhere, otherSource, true},
-		{preflight.KindTheirs, false, four, settled, settled, false},
+		{preflight.KindTheirs, false, four, elsewhere, elsewhere, false},
 	} {
 		a := queue.Attempt{Addr: c.addr, Reply: queue.Reply{Code: 450}}
 		if got := classed(&a, preflight.Class{Kind: c.kind, Held: c.held}); got != c.soft || a.Ours != c.ours {
@@ -278,4 +281,44 @@ func FuzzBook(f *testing.F) {
 		}
 		safe(t, a.Reply)
 	})
+}
+
+// What is said of one is not booked for another, in whatever order it is said.
+func TestEachItsOwnReply(t *testing.T) {
+	for _, to := range [][]string{{"a@dest.test", "b@dest.test"}, {"b@dest.test", "a@dest.test"}} {
+		w := gmail(t, "RCPT <a@dest.test> "+saysPTR4+"\nRCPT <b@dest.test> 450 4.2.2 mailbox full", false)
+		w.put(queue.Message{}, hello, to...)
+		got := w.run(2)
+		is(t, got["a@dest.test"], "deferred rcpt 451 4.7.23 ours")
+		is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
+		if a, b := got["a@dest.test"].Last.Class, got["b@dest.test"].Last.Class; a != namesPTR || b != "" {
+			t.Errorf("classes %q and %q", a, b)
+		}
+	}
+}
+
+// Who was put off twice for what is ours takes the smart host, whatever was said
+// of the others, and they wait.
+func TestSomeInsisted(t *testing.T) {
+	w := gmail(t, "RCPT <a@dest.test> "+saysPTR4+"\nRCPT <b@dest.test> 450 4.2.2 mailbox full", true)
+	w.q.Retry = []time.Duration{time.Millisecond, time.Hour}
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
+	got := w.until(func(got map[string]queue.Recipient) bool {
+		return got["a@dest.test"].Tries == 2 && got["b@dest.test"].Tries == 2
+	})
+	is(t, got["a@dest.test"], "sent dot 250 2.0.0")
+	is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
+}
+
+// One recipient's refusal for what is ours does not take the others to the smart
+// host.
+func TestOthersAreNotRerouted(t *testing.T) {
+	w := gmail(t, "RCPT <a@dest.test> "+saysPTR+"\nRCPT <b@dest.test> 450 4.2.2 mailbox full", true)
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test")
+	got := w.run(2)
+	is(t, got["a@dest.test"], "sent dot 250 2.0.0")
+	is(t, got["b@dest.test"], "deferred rcpt 450 4.2.2")
+	if ms := w.mxs["127.0.0.9"].Messages(); len(ms) != 1 || !slices.Equal(ms[0].To, []string{"a@dest.test"}) {
+		t.Errorf("by the smart host: %+v", ms)
+	}
 }

@@ -61,6 +61,7 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 // Bounds of one job's way through the exchangers.
 const (
 	maxSessions = 3               // that got as far as a transaction
+	maxRenewed  = 10              // connections to one address in place of one that settled nobody
 	patience    = 5 * time.Minute // after that no further exchanger is begun with
 	fresh       = 10 * time.Minute
 )
@@ -146,7 +147,7 @@ func (v *voyage) job(j queue.Job) error {
 func (v *voyage) note(last map[int]queue.Attempt, rs []queue.Recipient, a queue.Attempt) {
 	for _, r := range rs {
 		if had, ok := last[r.N]; !ok || a.Reply.Code != 0 || had.Reply.Code == 0 {
-			last[r.N] = a
+			last[r.N], _ = after(had, a, turn{})
 		}
 	}
 }
@@ -182,10 +183,18 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		v.tell(f.Attempt)
 		v.hear(m, f.Attempt)
 		v.failed[h.place()] = f
+		v.slow(f)
 		return f, false
 	}
 	v.s = s
 	return failure{}, true
+}
+
+// slow remembers, until the end of the trip, that a source is to send less.
+func (v *voyage) slow(f failure) {
+	if f.ofSource() {
+		v.failed[place{source: f.Source}] = f
+	}
 }
 
 // first moves the hop of s to the front of hops, if it is there.

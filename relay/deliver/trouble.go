@@ -3,7 +3,9 @@ package deliver
 import (
 	"cmp"
 	"errors"
+	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -150,7 +152,7 @@ func classed(a *queue.Attempt, c preflight.Class) next {
 	final := a.Reply.Code >= 500
 	switch c.Kind {
 	case preflight.KindTheirs:
-		return settled
+		return elsewhere // they may mend it within the lifetime
 	case preflight.KindRate:
 		return slower
 	case preflight.KindReputation:
@@ -158,7 +160,7 @@ func classed(a *queue.Attempt, c preflight.Class) next {
 			return slower
 		}
 	case preflight.KindFamily:
-		if a.Ours = true; !a.Addr.Addr().Unmap().Is4() {
+		if a.Ours = true; six(a.Addr) {
 			return overIPv4
 		}
 	}
@@ -171,6 +173,50 @@ func classed(a *queue.Attempt, c preflight.Class) next {
 	}
 	a.Ours = true
 	return elsewhere
+}
+
+// after judges a by what the same try met before it. Where a reply named what is
+// ours, mail only came here because of that: what puts it off here, or a smart
+// host that does not serve this sender or destination, is no fault of the message
+// either. IPv4 after a refusal over IPv6 is as good a way as if it had been the
+// first.
+func after(had, a queue.Attempt, t turn) (queue.Attempt, turn) {
+	if !had.Ours || had.Class == "" || a.Source != smartName && six(had.Addr) && !six(a.Addr) {
+		return a, t
+	}
+	if a.Outcome == queue.Refused && a.Source == smartName && aboutUs(a) {
+		a.Outcome, t.next = queue.Deferred, elsewhere
+	}
+	if a.Outcome == queue.Deferred && (!a.Ours || a.Class == "") {
+		a.Ours, a.Class = true, had.Class
+	}
+	return a, t
+}
+
+// aboutUs: a 5xx speaks of who may send, or where to, not of the message or the
+// mailbox. Of the sender are 5.1.7 and 5.1.8, of policy 5.7.X (RFC 3463 sections
+// 3.2 and 3.8).
+func aboutUs(a queue.Attempt) bool {
+	if a.Reply.Code < 500 || a.Stage != "rcpt" {
+		return a.Reply.Code >= 500 && a.Stage == "mail"
+	}
+	switch status := a.Reply.Status; {
+	case status == "5.1.7", status == "5.1.8", strings.HasPrefix(status, "5.7."):
+		return true
+	case status == "", status == "5.0.0", status == "5.1.0":
+		return slices.ContainsFunc(strings.Fields(strings.ToLower(a.Reply.Text)), func(word string) bool {
+			return word == "sender" || word == "relay" || word == "relaying"
+		})
+	}
+	return false
+}
+
+func six(a netip.AddrPort) bool { return a.IsValid() && !a.Addr().Unmap().Is4() }
+
+// ofSource: it is too much from this source, and not only of the kind of this
+// message, which is what a 5xx after the final dot speaks of.
+func (f *failure) ofSource() bool {
+	return f.next == slower && (f.Stage != "dot" || f.Reply.Code < 500)
 }
 
 func (d *decision) book(a queue.Attempt) queue.Attempt {
