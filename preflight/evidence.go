@@ -70,13 +70,30 @@ func Classify(operator, phase string, code int, status, text string) (Class, boo
 	if code < 400 || code > 599 || phase == "starttls" || phase == "auth" {
 		return Class{}, false
 	}
+	whole := strings.ToLower(text)
 	text = plain(text)
 	for i := range sayings {
-		if s := &sayings[i]; s.fits(operator, code, status, text) {
-			return s.class(text), true
+		s := &sayings[i]
+		if s.fits(operator, code, status, text) && (!ofRecipient(status) || s.has(status)) {
+			return s.class(text, whole), true
 		}
 	}
 	return Class{}, false
+}
+
+// ofRecipient are the statuses of a mailbox or an address that receives (RFC 3463
+// sections 3.2 and 3.3): whatever words come with them, they are not about us,
+// unless a row has the status itself.
+func ofRecipient(status string) bool {
+	switch status {
+	case "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1", "5.2.2", "5.2.3":
+		return true
+	}
+	return false
+}
+
+func (s *saying) has(status string) bool {
+	return slices.Contains(strings.Split(s.status, ", "), status)
 }
 
 func (s *saying) fits(operator string, code int, status, text string) bool {
@@ -98,20 +115,71 @@ func (s *saying) code(code int) bool {
 // heard looks for the parts of a pattern in their order.
 func heard(text, pattern string) bool {
 	for part := range strings.SplitSeq(pattern, "..") {
-		_, after, found := strings.Cut(text, strings.TrimSpace(part))
-		if !found {
+		at := past(text, strings.TrimSpace(part))
+		if at < 0 {
 			return false
 		}
-		text = after
+		text = text[at:]
 	}
 	return true
 }
 
+// past tells where in a text what comes after a part begins; -1: it is not there.
+// A code like "sc-001" is none within a longer word or a host name; digits may
+// follow, for of some codes only the beginning is known.
+func past(text, part string) int {
+	code := !strings.Contains(part, " ") && strings.ContainsAny(part, "0123456789")
+	for end := 0; ; {
+		at := strings.Index(text[end:], part)
+		if at < 0 {
+			return -1
+		}
+		at += end
+		end = at + len(part)
+		if !code || !opens(text[:at]) && !goesOn(text[end:]) {
+			return end
+		}
+	}
+}
+
+// opens tells whether a text ends within a word or a name.
+func opens(left string) bool {
+	return left != "" && (inWord(left[len(left)-1]) || left[len(left)-1] == '.')
+}
+
+// goesOn tells whether a text begins within one.
+func goesOn(right string) bool {
+	right = strings.TrimLeft(right, "0123456789")
+	return right != "" && inWord(right[0]) || len(right) > 1 && right[0] == '.' && inWord(right[1])
+}
+
+func inWord(c byte) bool {
+	return c == '-' || c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z'
+}
+
 // plain is a reply's text as one line in lower case, without status codes:
-// those that stand before each of its lines would break sentences.
+// those that stand before each of its lines would break sentences. Addresses and
+// what else stands in angle brackets is left out as well: those are words of the
+// envelope, not of who replies.
 func plain(text string) string {
-	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), isStatus)
+	words := slices.DeleteFunc(strings.Fields(unquoted(strings.ToLower(text))), func(word string) bool {
+		return isStatus(word) || strings.Contains(word, "@")
+	})
 	return strings.Join(words, " ")
+}
+
+// unquoted is a text without what stands in angle brackets.
+func unquoted(text string) string {
+	var out strings.Builder
+	for {
+		before, rest, _ := strings.Cut(text, "<")
+		_, after, closed := strings.Cut(rest, ">")
+		if !closed {
+			return out.String() + text
+		}
+		out.WriteString(before + " ")
+		text = after
+	}
 }
 
 // isStatus: "5.7.25" (RFC 3463 section 2).
@@ -122,16 +190,17 @@ func isStatus(word string) bool {
 	return strings.Trim(word, "0123456789.") == "" && strings.Count(word, ".") == 2
 }
 
-// class of a text that fits. What two sayings leave to the text is read here.
-func (s *saying) class(text string) Class {
+// class of a text that fits. What two sayings leave to the text is read here, one of
+// them in a URL that bears an address, and so in the whole of it.
+func (s *saying) class(text, whole string) Class {
 	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs || s.kind == KindTLS, Do: s.do}
 	switch s.row {
 	case 23:
 		c.Checks = levelChecks(text, c.Checks)
 	case 58:
-		if strings.Contains(text, "s=helo") {
+		if strings.Contains(whole, "s=helo") {
 			c.Checks = []string{"SPF-HELO-PASS"}
-		} else if strings.Contains(text, "s=mfrom") {
+		} else if strings.Contains(whole, "s=mfrom") {
 			c.Checks = []string{"SPF-SENDER-PASS"}
 		}
 	}
