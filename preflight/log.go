@@ -51,6 +51,7 @@ func (j *journal) write(r *Report, hs []held) {
 		j.daily = r.At.Add(24 * time.Hour)
 	}
 	for _, h := range hs {
+		h.Finding = h.told()
 		switch {
 		case j.newFinding(h):
 			j.finding(r, h, level(h))
