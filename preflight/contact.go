@@ -48,7 +48,7 @@ func (g *Gate) Met(c Contact) {
 }
 
 // sawUs takes in the address that a mail server tells us ours is. One that we
-// did not know of is a reason to look again.
+// did not know of is a reason to look again, and to ask the witnesses of our choice.
 func (g *Gate) sawUs(s *Source, c Contact, method string, now time.Time) {
 	if !g.plan.discovers() {
 		return
@@ -64,6 +64,7 @@ func (g *Gate) sawUs(s *Source, c Contact, method string, now time.Time) {
 	o := g.out.Observed
 	o.add(Observation{Source: s.key(), Method: method, Operator: organisation(c.Host), Addr: a, At: now})
 	if l := g.plan.Learn(o, now); l.egress(l.source(s.Name)) != a {
+		o.want(s.key())
 		g.nudge()
 	}
 }
@@ -96,6 +97,13 @@ func (o *Observations) timedOut(source string) bool {
 	}
 	o.wanted[source] = true
 	return true
+}
+
+// want an inquiry as soon as one may be.
+func (o *Observations) want(source string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.wanted[source] = true
 }
 
 // reached: port 25 is open.

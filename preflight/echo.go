@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -10,10 +11,11 @@ import (
 // "mail.example.net[192.0.2.25]", Yahoo's "Messages from 192.0.2.25". remote is the
 // server's address: ours is of the same family, and another one. A text that names
 // two such addresses says nothing. loose takes addresses without brackets, which
-// in a greeting might be the version of a program.
+// in a greeting might be the version of a program. Mail addresses are not ours,
+// but words of the envelope.
 func Echo(text string, remote netip.Addr, loose bool) (netip.Addr, bool) {
 	remote = remote.Unmap()
-	text = text[:min(len(text), maxEcho)]
+	text = withoutMailboxes(text[:min(len(text), maxEcho)])
 	var ours netip.Addr
 	for at := 0; at < len(text); {
 		n := addressLike(text[at:])
@@ -36,6 +38,11 @@ func Echo(text string, remote netip.Addr, loose bool) (netip.Addr, bool) {
 
 // maxEcho is as much of a reply as is read: what concerns us stands in front.
 const maxEcho = 4 << 10
+
+func withoutMailboxes(text string) string {
+	words := slices.DeleteFunc(strings.Fields(text), func(w string) bool { return strings.Contains(w, "@") })
+	return strings.Join(words, " ")
+}
 
 // addressLike is the length of the run of address characters that text begins with.
 func addressLike(text string) int {

@@ -43,6 +43,10 @@ var echoes = []struct {
 	{"[2001:db8::25] Our system has detected that this message does not meet IPv6 sending guidelines", "2001:db8:1::1", true, "2001:db8::25"},
 	{"blocked: host-192.0.2.25.dyn.example", "198.51.100.1", true, ""},
 	{"your network 192.0.2.0/24 is listed", "198.51.100.1", true, ""},
+	{"5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient 192.0.2.25@contoso.com not found by SMTP address lookup", "198.51.100.1", true, ""},
+	{"5.1.1 <192.0.2.25+x@gmail.example> no such user", "198.51.100.1", true, ""},
+	{"<alice@[192.0.2.25]>: relaying denied", "198.51.100.1", false, ""},
+	{"<192.0.2.66@dest.example> is unknown, [192.0.2.25]", "198.51.100.1", true, "192.0.2.25"},
 	{"4.7.650 The mail server [192.0.2.25] has been temporarily rate limited", "198.51.100.1", true, "192.0.2.25"},
 }
 

@@ -70,13 +70,30 @@ func Classify(operator, phase string, code int, status, text string) (Class, boo
 	if code < 400 || code > 599 || phase == "starttls" || phase == "auth" {
 		return Class{}, false
 	}
+	whole := strings.ToLower(text)
 	text = plain(text)
 	for i := range sayings {
-		if s := &sayings[i]; s.fits(operator, code, status, text) {
-			return s.class(text), true
+		s := &sayings[i]
+		if s.fits(operator, code, status, text) && (!ofRecipient(status) || s.has(status)) {
+			return s.class(text, whole), true
 		}
 	}
 	return Class{}, false
+}
+
+// ofRecipient are the statuses of a mailbox or an address that receives (RFC 3463
+// sections 3.2 and 3.3): whatever words come with them, they are not about us,
+// unless a row has the status itself.
+func ofRecipient(status string) bool {
+	switch status {
+	case "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1", "5.2.2", "5.2.3":
+		return true
+	}
+	return false
+}
+
+func (s *saying) has(status string) bool {
+	return slices.Contains(strings.Split(s.status, ", "), status)
 }
 
 func (s *saying) fits(operator string, code int, status, text string) bool {
@@ -95,43 +112,17 @@ func (s *saying) code(code int) bool {
 	return false
 }
 
-// heard looks for the parts of a pattern in their order.
-func heard(text, pattern string) bool {
-	for part := range strings.SplitSeq(pattern, "..") {
-		_, after, found := strings.Cut(text, strings.TrimSpace(part))
-		if !found {
-			return false
-		}
-		text = after
-	}
-	return true
-}
-
-// plain is a reply's text as one line in lower case, without status codes:
-// those that stand before each of its lines would break sentences.
-func plain(text string) string {
-	words := slices.DeleteFunc(strings.Fields(strings.ToLower(text)), isStatus)
-	return strings.Join(words, " ")
-}
-
-// isStatus: "5.7.25" (RFC 3463 section 2).
-func isStatus(word string) bool {
-	if len(word) < 5 || word[1] != '.' || word[0] != '4' && word[0] != '5' {
-		return false
-	}
-	return strings.Trim(word, "0123456789.") == "" && strings.Count(word, ".") == 2
-}
-
-// class of a text that fits. What two sayings leave to the text is read here.
-func (s *saying) class(text string) Class {
+// class of a text that fits. What two sayings leave to the text is read here, one of
+// them in a URL that bears an address, and so in the whole of it.
+func (s *saying) class(text, whole string) Class {
 	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs || s.kind == KindTLS, Do: s.do}
 	switch s.row {
 	case 23:
 		c.Checks = levelChecks(text, c.Checks)
 	case 58:
-		if strings.Contains(text, "s=helo") {
+		if strings.Contains(whole, "s=helo") {
 			c.Checks = []string{"SPF-HELO-PASS"}
-		} else if strings.Contains(text, "s=mfrom") {
+		} else if strings.Contains(whole, "s=mfrom") {
 			c.Checks = []string{"SPF-SENDER-PASS"}
 		}
 	}

@@ -162,8 +162,9 @@ func (e *evidence) against(f Finding, began time.Time) (said []string) {
 	return said
 }
 
-// contradicted marks the findings that pass here and fail out there. They count
-// for nothing, but are worth a look.
+// contradicted marks the findings that pass here and fail out there. What is
+// believed of them stays as it is, and so what it does to mail: anybody can be the
+// one who says so.
 func (e *evidence) contradicted(hs []held, began time.Time) {
 	for i := range hs {
 		h := &hs[i]
@@ -172,10 +173,18 @@ func (e *evidence) contradicted(hs []held, began time.Time) {
 			continue
 		}
 		if said := e.against(h.Finding, began); len(said) > 0 {
-			h.ContradictedBy, h.Severity = said, Recommended
-			h.Remedy = lookFurther
+			h.ContradictedBy, h.Remedy = said, lookFurther
 		}
 	}
+}
+
+// told is a finding as it is shown: one that is contradicted is worth a look, and no more.
+func (h held) told() Finding {
+	f := h.Finding
+	if len(f.ContradictedBy) > 0 {
+		f.Severity = Recommended
+	}
+	return f
 }
 
 // lookFurther is what to do about a check that passes here and fails out there.

@@ -200,6 +200,27 @@ func TestReviewsArePaced(t *testing.T) {
 	}
 }
 
+// Receivers who say otherwise do not cut short the wait for what others may still
+// have cached, nor hide that a finding is old.
+func TestContradictionChangesNoMail(t *testing.T) {
+	e, now := newEvidence(), time.Now()
+	f := Finding{Check: byID("PTR-EXISTS"), Source: "wan4", Result: Result{Status: Pass, Severity: Mandatory}}
+	for range manyTimes {
+		e.hear(f, Sender{}, true, voice{"evil.example", "550", now.Add(-time.Minute)})
+	}
+	hs := believed([]Finding{f})
+	hs[0].Settle, hs[0].Stale = now.Add(time.Hour), true
+	e.contradicted(hs, now)
+	if len(hs[0].ContradictedBy) != manyTimes {
+		t.Fatalf("contradicted by %q", hs[0].ContradictedBy)
+	}
+	p := &Plan{Sources: []Source{{Name: "wan4"}}}
+	v := judge(p, hs, now).report.Sources[0]
+	if v.Action != "settling" || !v.Stale || v.Findings[0].Severity != Recommended {
+		t.Errorf("%s, stale %t, shown as %s", v.Action, v.Stale, v.Findings[0].Severity)
+	}
+}
+
 func TestContradictionEnds(t *testing.T) {
 	e := newEvidence()
 	now := time.Now()
@@ -212,7 +233,7 @@ func TestContradictionEnds(t *testing.T) {
 	if e.contradicted(hs, now); len(hs[0].ContradictedBy) > 0 {
 		t.Error("what was said when the look began already counts against it")
 	}
-	if e.contradicted(hs, now.Add(time.Second)); len(hs[0].ContradictedBy) != 2 || hs[0].Severity != Recommended {
+	if e.contradicted(hs, now.Add(time.Second)); len(hs[0].ContradictedBy) != 2 || hs[0].told().Severity != Recommended {
 		t.Errorf("%+v", hs[0].ContradictedBy)
 	}
 	if at := e.next(); !at.Equal(now.Add(evidenceLife)) {

@@ -63,7 +63,7 @@ func weigh(p *Plan, hs []held, at time.Time) *judgement {
 		switch h.scope() {
 		case ScopeHost:
 			j.host = append(j.host, h)
-			j.report.HostFindings = append(j.report.HostFindings, h.Finding)
+			j.report.HostFindings = append(j.report.HostFindings, h.told())
 		case ScopeSource:
 			j.sources[h.Source] = append(j.sources[h.Source], h)
 		case ScopeSender:
@@ -140,7 +140,7 @@ func (j *judgement) smartHostVerdict(name string) Verdict {
 		v.Action = string(ActHold)
 	}
 	for _, h := range j.smartHosts[name] {
-		v.Findings = append(v.Findings, h.Finding)
+		v.Findings = append(v.Findings, h.told())
 	}
 	return v
 }
@@ -148,7 +148,7 @@ func (j *judgement) smartHostVerdict(name string) Verdict {
 func pick(hs []held, mine func(Finding) bool) (fs []Finding) {
 	for _, h := range hs {
 		if mine(h.Finding) {
-			fs = append(fs, h.Finding)
+			fs = append(fs, h.told())
 		}
 	}
 	return fs

@@ -63,6 +63,7 @@ func (j *journal) write(r *Report, hs []held) {
 	}
 	told := map[string]bool{}
 	for _, h := range hs {
+		h.Finding = h.told()
 		switch {
 		case j.newFinding(h):
 			j.finding(r, h, level(h))

@@ -92,17 +92,13 @@ func (s *Source) configured() string {
 }
 
 // add takes an observation in: the latest of each operator and kind of way counts.
+// What a witness says unasked, though, takes no place of what he answered.
 func (o *Observations) add(n Observation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.kept.Seen = slices.DeleteFunc(o.kept.Seen, func(x Observation) bool {
-		if x.Source != n.Source || x.Operator != n.Operator || x.mail() != n.mail() {
-			return n.At.Sub(x.At) > fresh
-		}
-		if x.asked() && !n.asked() && x.mail() {
-			n.Method = x.Method // it stays one that we chose
-		}
-		return true
+		return n.At.Sub(x.At) > fresh ||
+			x.Source == n.Source && x.Operator == n.Operator && x.mail() == n.mail() && x.asked() == n.asked()
 	})
 	o.kept.Seen = append(o.kept.Seen, n)
 	o.bound(n.Source)

@@ -51,6 +51,8 @@ func TestViews(t *testing.T) {
 		{"one operator twice is one", "g probe 192.0.2.25 1h; g ehlo 192.0.2.25 0s", "192.0.2.25=g"},
 		{"strangers are not believed, however many", "a ehlo 198.51.100.7 1h; b ehlo 198.51.100.7 1h; c rejection 198.51.100.7 1h", "198.51.100.7=a,b,c"},
 		{"one that we chose among them", "a ehlo 198.51.100.7 1h; g probe 198.51.100.7 1h", "198.51.100.7=a,g!"},
+		{"a refusal is no answer to us", "g probe 192.0.2.25 1h; o probe 192.0.2.25 1h; g rejection 198.51.100.7 1m; a ehlo 198.51.100.7 0s", "192.0.2.25=g,o! 198.51.100.7=a,g"},
+		{"nor is a greeting", "g probe 192.0.2.25 1h; o probe 192.0.2.25 1h; g ehlo 198.51.100.7 1m; a ehlo 198.51.100.7 0s", "192.0.2.25=g,o! 198.51.100.7=a,g"},
 		{"the latest word counts", "g probe 198.51.100.7 2h; g probe 192.0.2.25 1h", "192.0.2.25=g"},
 		{"of yesterday", "g probe 192.0.2.25 25h; o probe 192.0.2.25 23h", "192.0.2.25=o"},
 		{"UDP counts while nobody else speaks", "g stun 192.0.2.25 1h; c stun 192.0.2.25 1h", "192.0.2.25=c,g!"},
