@@ -19,8 +19,10 @@ type servers struct {
 	by map[netip.AddrPort]*server
 }
 
-// silence is how long a server must have had for its answer to be taken for dead.
-const silence = 2 * time.Second
+const (
+	silence = 2 * time.Second // a server must have had so long to be taken for dead
+	hearing = 3 * time.Second // and has no longer
+)
 
 type server struct {
 	memo   *dns.Memo
@@ -33,7 +35,7 @@ func (s *servers) Ask(ctx context.Context, at netip.AddrPort, name string, t dns
 	if one == nil {
 		one = &server{}
 		line := resolverFunc(func(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
-			return s.asker.Ask(ctx, at, name, t)
+			return s.put(ctx, one, at, name, t)
 		})
 		one.memo = dns.NewMemo(&turnstile{r: line, slots: s.slots})
 		s.by[at] = one
@@ -44,9 +46,17 @@ func (s *servers) Ask(ctx context.Context, at netip.AddrPort, name string, t dns
 		a := &dns.Answer{Question: name, Name: name, Type: t, Outcome: dns.Temp, Detail: "silent"}
 		return a, &dns.Error{Name: name, Type: t, Outcome: dns.Temp, Detail: a.Detail}
 	}
+	return one.memo.Query(ctx, name, t)
+}
+
+// put the question, once there is room for it: the time that it waited for its turn
+// is not the server's, and neither is it when all who asked have left.
+func (s *servers) put(ctx context.Context, one *server, at netip.AddrPort, name string, t dns.Type) (*dns.Answer, error) {
+	limited, cancel := context.WithTimeout(ctx, hearing)
+	defer cancel()
 	began := time.Now()
-	a, err := one.memo.Query(ctx, name, t)
-	if a.Rcode == "" && a.Outcome == dns.Temp && time.Since(began) >= silence {
+	a, err := s.asker.Ask(limited, at, name, t)
+	if ctx.Err() == nil && a.Rcode == "" && a.Outcome == dns.Temp && time.Since(began) >= silence {
 		s.mu.Lock()
 		one.silent = true
 		s.mu.Unlock()

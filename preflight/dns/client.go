@@ -60,7 +60,7 @@ func (c *Client) Query(ctx context.Context, name string, t Type) (*Answer, error
 // authoritative is ErrTemporary, and so is an alias that leads out of its
 // zones: Chain and Name then tell where.
 func (c *Client) Ask(ctx context.Context, server netip.AddrPort, name string, t Type) (*Answer, error) {
-	ctx, cancel := context.WithTimeout(ctx, perName)
+	ctx, cancel := context.WithTimeout(ctx, perAuthority)
 	defer cancel()
 	a, open := blank(name, t)
 	if open {

@@ -107,8 +107,6 @@ func askAll(ctx context.Context, a Asker, z Zone, port uint16, name string, t Ty
 	for _, s := range z.Servers {
 		for _, addr := range s.Addrs {
 			all.Go(func() {
-				ctx, cancel := context.WithTimeout(ctx, perAuthority)
-				defer cancel()
 				answer, _ := a.Ask(ctx, netip.AddrPortFrom(addr, port), name, t)
 				mu.Lock()
 				defer mu.Unlock()
