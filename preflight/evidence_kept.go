@@ -7,14 +7,14 @@ import (
 )
 
 const (
-	evidenceLife = time.Hour       // a word counts so long
-	evidenceRest = time.Minute     // between two looks at one requirement for what remotes say
-	maxEvidence  = 2_000           // requirements of which words are kept
-	maxWords     = 16              // of each, the newest
-	maxReview    = 20              // senders looked at in one go
-	reviewRest   = 5 * time.Second // after that, when there are more
-	manyVoices   = 2               // operators that must agree
-	manyTimes    = 3               // or words of one
+	evidenceLife = time.Hour        // a word counts so long
+	evidenceRest = time.Minute      // between two looks at one requirement for what remotes say
+	maxEvidence  = 2_000            // requirements of which words are kept
+	maxWords     = 16               // of each, the newest
+	maxReview    = 20               // senders looked at in one go
+	reviewRest   = 10 * time.Second // after any of them
+	manyVoices   = 2                // operators that must agree
+	manyTimes    = 3                // or words of one
 )
 
 // evidence is what remotes said in the last hour, by the finding it is about.
@@ -122,12 +122,14 @@ func (e *evidence) take(now time.Time) (listed, others []Sender) {
 		}
 		if !slices.ContainsFunc(*into, t.who.same) {
 			if len(*into) == maxReview {
-				e.rest = now.Add(reviewRest)
 				continue
 			}
 			*into = append(*into, t.who)
 		}
 		t.looked, t.due = now, time.Time{}
+	}
+	if len(listed)+len(others) > 0 {
+		e.rest = now.Add(reviewRest) // whatever remotes say, and however many
 	}
 	return listed, others
 }

@@ -43,7 +43,7 @@ var germanSayings = []saying{
 	{row: 40, by: []string{GMX}, codes: "554", kind: KindOurs,
 		says: []string{"ip address is block listed"}, names: []string{"DNSBL-CLEAN"}, do: "follow the URL in the reply"},
 	{row: 41, by: []string{TOnline}, codes: "554", kind: KindOurs, held: true,
-		says:  []string{"(nowl)", "(bl)", "(diag)", "(dial)", "none/bad reputation", "a problem occurred", "dialup/transient ip not allowed"},
+		says:  []string{"(nowl)", "(bl)", "(diag)", "(dial)", "none/bad reputation", "dialup/transient ip not allowed"},
 		names: []string{"PTR-FORWARD-CONFIRMED", "PTR-NOT-GENERIC"},
 		do:    "a page with your imprint under the host's domain, then write to the address in the reply"},
 }
@@ -78,6 +78,6 @@ var frenchSayings = []saying{
 	{row: 46, by: []string{Orange}, codes: "421/550", kind: KindOurs,
 		says: []string{"lpn007_517"}, names: []string{"AUTH-ALIGNED"}, do: align},
 	{row: 47, by: []string{Orange}, codes: "4xx/5xx", kind: KindOurs, held: true,
-		says:  []string{"ofr006_102", "lpnaaa_101", "lpn000_630", "spamming issues", "blocked using spamhaus", "client host rejected"},
+		says:  []string{"ofr006_102", "lpnaaa_101", "lpn000_630"},
 		names: []string{"DNSBL-CLEAN"}, do: "look at Cloudmark, Spamhaus and Abusix"},
 }

@@ -21,7 +21,7 @@ var microsoftSayings = []saying{
 		says:  []string{"ou-001", "ou-002", "sc-001", "sc-002", "sc-003", "sc-004"},
 		names: []string{"DNSBL-CLEAN"}, do: "OU-001 is Spamhaus; the others are their own lists"},
 	{row: 27, by: microsoft, codes: "421/451", status: "4.7.650", kind: KindReputation,
-		says: []string{"rp-001", "rp-002", "rp-003", "rate limit", "temporarily rate limited due to ip reputation"}, do: "slow down"},
+		says: []string{"rp-001", "rp-002", "rp-003", "temporarily rate limited due to ip reputation"}, do: "slow down"},
 	{row: 28, by: microsoft, codes: "550", status: "5.7.606-649", kind: KindOurs, held: true,
 		says: []string{"banned sending ip"}, names: []string{"DNSBL-CLEAN"}, do: "delist at sender.office.com"},
 	{row: 29, by: microsoft, codes: "450/550", status: "4.7.25, 5.7.25", kind: KindFamily,
