@@ -393,7 +393,7 @@ func (s *server) arrives() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		ways = append(ways, "by "+l.way(s.domain, s.addrs, s.smarthost.addrs[0]))
+		ways = append(ways, "by "+p.to.way(l, s.domain, s.addrs, s.smarthost.addrs[0]))
 	}
 	slices.Sort(ways)
 	return strings.Join(slices.Compact(ways), "; "), nil

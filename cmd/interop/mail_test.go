@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -89,9 +90,9 @@ func (r *receiver) twice() (ids []string, err error) {
 	return ids, nil
 }
 
-// way that a letter came: from which of these addresses it was handed in, and
-// whatever is not as it should be.
-func (l letter) way(domain string, direct []netip.Addr, smarthost netip.Addr) string {
+// way that a letter came to r: from which of these addresses it was handed in,
+// and whatever is not as it should be.
+func (r *receiver) way(l letter, domain string, direct []netip.Addr, smarthost netip.Addr) string {
 	top := l.header.Get("Received")
 	way := "nobody known: " + top
 	for _, a := range direct {
@@ -105,10 +106,57 @@ func (l letter) way(domain string, direct []netip.Addr, smarthost netip.Addr) st
 	if !regexp.MustCompile(`(?i)esmtps`).MatchString(top) {
 		way += ", without TLS"
 	}
-	if results := l.header.Get("Authentication-Results"); !signed(results, domain) {
-		way += ", " + results
+	if err := r.verified(domain, l); err != nil {
+		way += ", " + err.Error()
 	}
 	return way
+}
+
+// atOnce is how many messages a verifier is given: their names are one argument.
+const atOnce = 200
+
+// verified tells whether every verifier of the receiver accepts the domain's
+// signature on all of the letters.
+func (r *receiver) verified(domain string, letters ...letter) error {
+	for _, l := range letters {
+		if results := l.header.Get("Authentication-Results"); len(r.verify) == 0 && !signed(results, domain) {
+			return fmt.Errorf("DKIM of %s: %s", l.header.Get(idField), results)
+		} else if by := l.header.Get("Dkim-Signature"); !signedBy.MatchString(by) || signedBy.FindStringSubmatch(by)[1] != domain {
+			return fmt.Errorf("DKIM of %s: not signed by %s: %s", l.header.Get(idField), domain, by)
+		}
+	}
+	for _, command := range r.verify {
+		for some := range slices.Chunk(letters, atOnce) {
+			if err := r.verifiedBy(command, some); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var signedBy = regexp.MustCompile(`\bd=([^;\s]*)`)
+
+func (r *receiver) verifiedBy(command string, letters []letter) error {
+	var files []string
+	for _, l := range letters {
+		files = append(files, l.file)
+	}
+	out, err := r.run("", "env", "FILES="+strings.Join(files, " "), "sh", "-c", command)
+	if err != nil {
+		return err
+	}
+	verdicts := map[string]string{}
+	for line := range strings.Lines(out) {
+		file, verdict, _ := strings.Cut(strings.TrimSpace(line), " ")
+		verdicts[file] = verdict
+	}
+	for _, l := range letters {
+		if v := verdicts[l.file]; v != "pass" {
+			return fmt.Errorf("DKIM of %s, %s: %q", l.header.Get(idField), command, v)
+		}
+	}
+	return nil
 }
 
 // signed tells whether the results name a good signature of the domain.

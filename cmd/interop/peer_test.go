@@ -25,25 +25,25 @@ import (
 //	setup COMMAND     run once, by the shell
 //	daemon COMMAND    runs all the time
 //	ready REGEX       what the last daemon, or syslog, says when it is up
-//	receives DOMAIN   it takes mail for the domain, into the Maildir /var/mail/box, and
-//	                  says in Authentication-Results what it thinks of DKIM
+//	receives DOMAIN   it takes mail for the domain, into the Maildir /var/mail/box
 //	says WORD REGEX   a refusal that matches is for the requirement WORD
-//	verify COMMAND    prints "FILE pass" for each message there that another DKIM
-//	                  verifier than its own accepts, else "FILE" and why not
+//	verify COMMAND    a DKIM verifier: prints "FILE pass" for each message of $FILES
+//	                  there that it accepts, else "FILE" and why not; without one, the
+//	                  receiver says in Authentication-Results what it thinks
 //	send COMMAND      an application: hands $FILE to the relay, from $FROM to $TO
 //	ascii             it cannot send from or to addresses that are not ASCII
 //
 // Sections whose name starts with a slash are files of the host. The section
 // "reverse" holds records for the provider of its addresses.
 type peer struct {
-	name, root, domain, receives, verify, send string
-	ascii                                      bool
-	packages, setup                            []string
-	addrs                                      []netip.Addr
-	nameserver                                 bool
-	daemons                                    []daemon
-	says                                       []saying
-	sections                                   map[string]string
+	name, root, domain, receives, send string
+	ascii                              bool
+	packages, setup, verify            []string
+	addrs                              []netip.Addr
+	nameserver                         bool
+	daemons                            []daemon
+	says                               []saying
+	sections                           map[string]string
 
 	*host
 }
@@ -130,7 +130,7 @@ func (p *peer) word(line string) (err error) {
 		}
 		p.says = append(p.says, saying{name, re})
 	case "verify":
-		p.verify = rest
+		p.verify = append(p.verify, rest)
 	case "send":
 		p.send = rest
 	case "ascii":
@@ -167,8 +167,9 @@ func (p *peer) knows(word string) bool {
 	return slices.ContainsFunc(p.says, func(s saying) bool { return s.word == word })
 }
 
-// up writes its files and starts its daemons.
-func (p *peer) up() error {
+// up writes its files and starts its daemons. One that ends before the run does
+// has a row in the table.
+func (p *peer) up(t *table) error {
 	for name, text := range p.sections {
 		if strings.HasPrefix(name, "/") {
 			if err := p.write(name, text, 0o644); err != nil {
@@ -182,20 +183,25 @@ func (p *peer) up() error {
 		}
 	}
 	for _, d := range p.daemons {
-		if err := p.daemon(d); err != nil {
+		prog, err := p.daemon(d)
+		if err != nil {
 			return err
 		}
+		go func() {
+			<-prog.done
+			t.add(row{setup: p.name, what: d.command, expected: "goes on running", seen: prog.cmd.ProcessState.String()})
+		}()
 	}
 	return nil
 }
 
-func (p *peer) daemon(d daemon) error {
+func (p *peer) daemon(d daemon) (*program, error) {
 	prog, err := p.start(p.log, "", "sh", "-c", "exec "+d.command)
 	if err == nil {
 		err = prog.await(d.ready)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %s: %w", p.name, d.command, err)
+		return nil, fmt.Errorf("%s: %s: %w", p.name, d.command, err)
 	}
-	return nil
+	return prog, nil
 }

@@ -128,7 +128,7 @@ func (w *world) startPeer(p *peer) (err error) {
 	if err := w.names["isp"].add(p.sections["reverse"]); err != nil {
 		return err
 	}
-	return p.up()
+	return p.up(&w.table)
 }
 
 // publish a zone: served by one server, and delegated to it by the parent.
