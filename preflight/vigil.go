@@ -30,6 +30,7 @@ type vigilItem struct {
 	bad     time.Time     // last seen to fail
 	kept    time.Duration // how long receivers may keep what they were told then
 	changed bool          // by the last look
+	wrong   bool          // at any time; else it only waited for something else
 }
 
 // NewVigil begins a watch.
@@ -93,6 +94,7 @@ func (v *Vigil) take(fs []Finding, now time.Time) {
 func (i *vigilItem) see(f Finding, now time.Time) {
 	i.changed = i.changed || i.Status != f.Status || f.Status == Fail && gist(i.Found) != gist(f.Found)
 	i.Finding = f
+	i.wrong = i.wrong || problem(f)
 	if f.Status == Fail {
 		i.bad = now
 		// A wrong answer is kept as long as a right one.
