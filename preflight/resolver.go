@@ -35,7 +35,7 @@ var dnsReachable = &Check{
 	},
 }
 
-// nobody names the resolvers that do not answer.
+// nobody names the resolvers of which none gave an answer to use.
 func (p *Probe) nobody() string {
 	var names []string
 	if p.run.out.Resolvers != nil {
@@ -47,7 +47,7 @@ func (p *Probe) nobody() string {
 	case 0:
 		return "no resolver answered"
 	case 1:
-		return names[0] + " did not answer"
+		return names[0] + " gave no answer"
 	}
-	return "none of " + list(names) + " answered"
+	return "none of " + list(names) + " gave an answer"
 }

@@ -70,8 +70,8 @@ func TestSilentResolversAreNamed(t *testing.T) {
 	})
 	for servers, want := range map[string]string{
 		"":                                 "no resolver answered (timeout)",
-		"192.0.2.53:53":                    "192.0.2.53 did not answer (timeout)",
-		"192.0.2.53:53 [2001:db8::1]:5300": "none of 192.0.2.53, [2001:db8::1]:5300 answered (timeout)",
+		"192.0.2.53:53":                    "192.0.2.53 gave no answer (timeout)",
+		"192.0.2.53:53 [2001:db8::1]:5300": "none of 192.0.2.53, [2001:db8::1]:5300 gave an answer (timeout)",
 	} {
 		var all []netip.AddrPort
 		for _, s := range strings.Fields(servers) {

@@ -129,7 +129,7 @@ func TestVigilFitsTheScreen(t *testing.T) {
 		if i == 39 {
 			f.Status = Pass
 		}
-		v.items = append(v.items, &vigilItem{Finding: f, bad: noon, kept: time.Hour})
+		v.items = append(v.items, &vigilItem{Finding: f, bad: noon, kept: time.Hour, wrong: true})
 	}
 	for _, o := range []TextOptions{{}, {ASCII: true}, {Colour: true}} {
 		var b bytes.Buffer

@@ -108,10 +108,10 @@ func (v *Vigil) rows(t *text) (rows []vigilRow) {
 				causes = append(causes, cause)
 			}
 			waiting[cause] = append(waiting[cause], i)
-		case i.Status == Pass && !i.wrong:
-			well = append(well, i)
-		case i.Status != Skip || i.wrong:
+		case i.wrong:
 			rows = append(rows, t.state(i))
+		case i.Status == Pass:
+			well = append(well, i)
 		}
 	}
 	together := func(is []*vigilItem, mark, found string) {
