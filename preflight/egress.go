@@ -54,6 +54,10 @@ func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
 	}
 	n := p.inquire(ctx)
 	vs := p.run.seen.views(p.Source.key(), time.Now())
+	if len(vs) > 0 && vs[0].asked { // not to be believed, but worth a look
+		res.Remedy.Setting = fmt.Sprintf("public = %q", vs[0].addr)
+		res.Remedy.Steps = []string{fmt.Sprintf("The address goes under the [[source]] named %s; it is the one that %s saw: make sure that it is yours, and stays.", p.Source.Name, both(vs[0].operators))}
+	}
 	switch active := p.Plan.Policy.Discovery == DiscoverActive; {
 	case active && len(vs) == 0:
 		res.Status = Unknown // as likely nobody could be reached as nobody would tell
@@ -61,10 +65,6 @@ func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
 		res.Status = Unknown
 	case !active:
 		res.Remedy.Steps = append(res.Remedy.Steps, `Or set discovery = "active" under [preflight]: services that tell the address are asked.`)
-	}
-	if len(vs) > 0 && vs[0].asked { // not to be believed, but worth a look
-		res.Remedy.Setting = fmt.Sprintf("public = %q", vs[0].addr)
-		res.Remedy.Steps[0] = fmt.Sprintf("The address goes under the [[source]] named %s; it is the one that %s saw: make sure that it is yours, and stays.", p.Source.Name, both(vs[0].operators))
 	}
 	for i, v := range vs {
 		if i == 0 {

@@ -38,6 +38,9 @@ func NewVigil(p *Plan, o Outside) *Vigil {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.Defaults(true).RecheckMin, last: map[string]pastTrial{}}
 	}
+	if o.Observed == nil {
+		o.Observed = NewObservations()
+	}
 	return &Vigil{plan: p, out: o, due: map[string]bool{}, told: map[string]bool{}}
 }
 
@@ -51,7 +54,7 @@ func (v *Vigil) Look(ctx context.Context) (*Report, bool) {
 		return nil, false
 	}
 	now := time.Now()
-	r := Judge(v.plan, fs, now)
+	r := Judge(v.plan.Learn(o.Observed, now), fs, now)
 	r.Host, r.Took, r.Questions = hostName(), now.Sub(began), questions
 	v.take(fs, now)
 	v.report = r

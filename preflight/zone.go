@@ -48,6 +48,10 @@ func Zones(ctx context.Context, p *Plan, o Outside) ([]*Zone, []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, 2*runTime)
 	defer cancel()
 	z := &zoneFiles{ctx: ctx, sets: map[string]*ZoneRecord{}}
+	if o.Observed == nil {
+		o.Observed = NewObservations()
+	}
+	p = learned(ctx, p, o)
 	needs := p.needs()
 	due := map[string]bool{}
 	for _, n := range needs {

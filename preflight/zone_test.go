@@ -14,6 +14,30 @@ import (
 	"smtprelay/preflight/dns/dnstest"
 )
 
+// An address that nobody configured needs its records like any other, and a watch
+// shows it.
+func TestLearntAddressHasRecords(t *testing.T) {
+	own, err := readCases("testdata/cases.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := build(t, own.base, []step{{'@', "source bind=10.0.0.5 public= observed gmail=192.0.2.25 outlook=192.0.2.25"}})
+	_, out := w.start(t)
+	all, _ := preflight.Zones(t.Context(), &w.plan, out)
+	stands := false
+	for _, z := range all {
+		for _, r := range z.Records {
+			stands = stands || r.Owner == "25.2.0.192.in-addr.arpa" && r.Is == preflight.Stands
+		}
+	}
+	if !stands {
+		t.Error("its PTR is in no zone")
+	}
+	if r, ok := preflight.NewVigil(&w.plan, out).Look(t.Context()); !ok || r.Plan.Sources[0].Public != "192.0.2.25" {
+		t.Errorf("the watch shows %+v", r.Plan.Sources[0])
+	}
+}
+
 var zonesFlag = flag.String("zones", "", "a directory in which TestZonesLoad leaves its zone files: cmd/interop has BIND load them")
 
 // What `relay dns` prints of each case can be loaded, has every record that the
