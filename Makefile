@@ -33,7 +33,7 @@ fuzz: need-go
 
 interop: need-go need-debian
 	go test -c -tags interop -o bin/interop.test ./cmd/interop
-	cd cmd/interop && ../../bin/interop.test -test.timeout 5m -test.parallel 6
+	cd cmd/interop && ../../bin/interop.test -test.timeout 7m -test.parallel 6
 
 demo: need-go
 	go run ./cmd/demo

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"smtprelay/preflight"
+	"smtprelay/relay"
 )
 
 var update = flag.Bool("update", false, "rewrite the problems in testdata")
@@ -175,6 +176,29 @@ func TestFullReachesEveryOption(t *testing.T) {
 	for _, at := range zeros("Options", reflect.ValueOf(o)) {
 		if elsewhere[at] == "" {
 			t.Errorf("%s is zero though every key is set", at)
+		}
+	}
+}
+
+// TestEveryLineCounts: without any one of its lines the full file means something
+// else, or is refused. Its values are none of the defaults.
+func TestEveryLineCounts(t *testing.T) {
+	w := newWorld(t)
+	w.everyFile()
+	load := func(text string) (relay.Options, error) {
+		w.write("relay.toml", text)
+		return Load(w.path("relay.toml"))
+	}
+	whole, err := load(full)
+	if again, _ := load(full); err != nil || !reflect.DeepEqual(whole, again) {
+		t.Fatalf("the same file twice means different things: %v", err)
+	}
+	for line := range strings.Lines(full) {
+		if !strings.Contains(line, " = ") {
+			continue
+		}
+		if without, err := load(strings.Replace(full, line, "", 1)); err == nil && reflect.DeepEqual(whole, without) {
+			t.Errorf("%s does nothing", strings.TrimSpace(line))
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (t *text) instructions(r Remedy) {
 		t.gap()
 	}
 	if r.Setting != "" {
-		t.para(5, t.settingWords())
+		t.para(5, t.settingWords(r.Setting))
 		t.gap()
 		for l := range strings.Lines(r.Setting) {
 			t.line("       " + clean(strings.TrimRight(l, "\n"), t.o.ASCII))

@@ -107,9 +107,12 @@ func (d delegation) whose(r *Remedy) {
 func (d delegation) remedy(p *Probe, a *dns.Answer) Remedy {
 	r := Remedy{}
 	d.whose(&r)
-	if len(a.Chain) > 0 && a.Outcome != dns.Broken {
+	switch {
+	case d.missing != "": // nobody is to write to a registry
+		r.Who = fmt.Sprintf("whoever holds the network of %s, as a rule its provider", p.addr())
+	case len(a.Chain) > 0 && a.Outcome != dns.Broken:
 		r.Who += ", to whom " + a.Question + " is delegated"
-	} else {
+	default:
 		r.Who += ", as a rule the provider of the address"
 	}
 	if d.missing != "" {

@@ -54,6 +54,10 @@ func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
 	}
 	n := p.inquire(ctx)
 	vs := p.run.seen.views(p.Source.key(), time.Now())
+	if len(vs) > 0 && vs[0].asked { // not to be believed, but worth a look
+		res.Remedy.Setting = fmt.Sprintf("public = %q", vs[0].addr)
+		res.Remedy.Steps = []string{fmt.Sprintf("The address goes under the [[source]] named %s; it is the one that %s saw: make sure that it is yours, and stays.", p.Source.Name, both(vs[0].operators))}
+	}
 	switch active := p.Plan.Policy.Discovery == DiscoverActive; {
 	case active && len(vs) == 0:
 		res.Status = Unknown // as likely nobody could be reached as nobody would tell
@@ -86,14 +90,18 @@ var egressPublic = &Check{
 		if !special {
 			return pass("%s is a public address", a)
 		}
-		return fail(Remedy{
+		r := Remedy{
 			Title: "Get a public address for " + p.Source.Name,
 			Who:   "the provider of the connection",
 			Steps: []string{
 				"Behind carrier address translation: ask for a static public address, or send through a smart host ([[smarthost]]).",
 				"If the world sees another address than this one, set it as `public`.",
 			},
-		}, "a public address", "%s is %s", a, what)
+		}
+		if p.Plan.Foreign {
+			r.Title, r.Steps = "Ask about the address that the world sees", []string{"--ip takes the address that connections come from once they are translated."}
+		}
+		return fail(r, "a public address", "%s is %s", a, what)
 	},
 }
 

@@ -209,7 +209,7 @@ var ehloMatchesPTR = &Check{
 		}
 		r := p.renaming(ctx, a, Replace)
 		for _, f := range p.forwards(ctx) {
-			if f.confirms(p.addr()) {
+			if score, _ := generic(p.addr(), f.name); f.confirms(p.addr()) && score < genericFrom { // a name that can be ours
 				r.Setting = fmt.Sprintf("ehlo = %q", f.name)
 				r.Steps = append(r.Steps, "The setting is the other way: only if that name is yours.")
 				break

@@ -1,6 +1,9 @@
 package preflight
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A server that is not ours is judged by what the world can see of it.
 
@@ -34,12 +37,15 @@ func (r *Report) disown() {
 	}
 }
 
-// settingWords leads a setting in.
-func (t *text) settingWords() string {
-	if t.r.Plan.Foreign {
-		return "In that server's configuration, as relay.toml would have it:"
+// settingWords leads a setting in. The resolver is ours, whomever we look at.
+func (t *text) settingWords(setting string) string {
+	switch {
+	case !t.r.Plan.Foreign:
+		return "In relay.toml:"
+	case strings.HasPrefix(setting, "[dns]"):
+		return "In a relay.toml that --config names:"
 	}
-	return "In relay.toml:"
+	return "In that server's configuration, as relay.toml would have it:"
 }
 
 // foreignFate is what becomes of its mail, as far as it can be known.

@@ -65,6 +65,14 @@ func (p *Plan) seen(o *Observations, s *Source, at time.Time) (only view, ok boo
 	return only, ok
 }
 
+// learned is the plan after a first look at the world, for those who have to know
+// the addresses before the checks run. What others say is kept in o.Observed.
+func learned(ctx context.Context, p *Plan, o Outside) *Plan {
+	r := newRun(p, o)
+	r.learn(ctx)
+	return r.plan
+}
+
 // learn asks about the sources whose address nobody has told us, before the
 // checks begin that rest on it.
 func (r *run) learn(ctx context.Context) {

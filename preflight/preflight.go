@@ -283,6 +283,7 @@ type Outside struct {
 	Bind          func(a netip.Addr) error // can a TCP socket be bound to it; nil: tries
 	Addrs         func() []netip.Addr      // of the interfaces; nil: asks the system
 
+	Resolvers func() []netip.AddrPort              // who DNS asks; nil: not known
 	Lines     func(ctx context.Context) []dns.Line // TCP to each resolver; nil: DNS-TCP is skipped
 	Hosts     string                               // the file that overrides DNS for this machine; "" = /etc/hosts
 	Landmarks Landmarks                            // names that a resolver shows itself by

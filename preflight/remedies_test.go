@@ -85,6 +85,22 @@ func TestSPFRemedyKeepsSenders(t *testing.T) {
 	}
 }
 
+// Greeting by the address's name is no way out where that is a provider's default.
+func TestNoGreetingByAGenericName(t *testing.T) {
+	own, err := readCases("testdata/cases.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"gw.isp.example.org": `ehlo = "gw.isp.example.org"`, "192-0-2-25.dyn.isp.example.org": ""} {
+		w := build(t, own.base, []step{{'-', "25.2.0.192.in-addr.arpa PTR"}, {'+', "25.2.0.192.in-addr.arpa. PTR " + name + "."}, {'+', name + ". A 192.0.2.25"}})
+		fs, _ := judged(t, w)
+		i := slices.IndexFunc(fs, func(f preflight.Finding) bool { return f.Check.ID == "EHLO-MATCHES-PTR" })
+		if f := fs[i]; f.Status != preflight.Fail || f.Remedy.Setting != want {
+			t.Errorf("%s: setting %q, want %q\n%s", name, f.Remedy.Setting, want, show(f))
+		}
+	}
+}
+
 // treatable findings fail and say what to publish.
 func treatable(fs []preflight.Finding) []preflight.Finding {
 	return slices.DeleteFunc(slices.Clone(fs), func(f preflight.Finding) bool {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"smtprelay/preflight/dns"
 )
@@ -23,7 +24,7 @@ var dnsReachable = &Check{
 			return pass("%s answers", a.Server)
 		}
 		r := unknown("an answer", a)
-		r.Found = fmt.Sprintf("no resolver answered (%s)", outcome(a))
+		r.Found = fmt.Sprintf("%s (%s)", p.nobody(), outcome(a))
 		r.Remedy = Remedy{
 			Title:   "Reach a resolver",
 			Who:     "whoever runs this machine and its network",
@@ -32,4 +33,21 @@ var dnsReachable = &Check{
 		}
 		return r
 	},
+}
+
+// nobody names the resolvers of which none gave an answer to use.
+func (p *Probe) nobody() string {
+	var names []string
+	if p.run.out.Resolvers != nil {
+		for _, r := range p.run.out.Resolvers() {
+			names = append(names, strings.TrimSuffix(r.String(), ":53"))
+		}
+	}
+	switch len(names) {
+	case 0:
+		return "no resolver answered"
+	case 1:
+		return names[0] + " gave no answer"
+	}
+	return "none of " + list(names) + " gave an answer"
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -58,6 +59,27 @@ func TestFarResolver(t *testing.T) {
 			t.Errorf("%s: %q", f.Status, f.Found)
 		case f.Check == dnsTCP && (f.Status != Unknown || f.Found != "TCP to 192.0.2.53:53: timeout"):
 			t.Errorf("%s: %q", f.Status, f.Found)
+		}
+	}
+}
+
+// Whoever looks for a resolver that does not answer is told which was asked.
+func TestSilentResolversAreNamed(t *testing.T) {
+	silent := resolverFunc(func(_ context.Context, name string, q dns.Type) (*dns.Answer, error) {
+		return &dns.Answer{Question: name, Name: name, Type: q, Outcome: dns.Temp, Detail: "timeout"}, dns.ErrTemporary
+	})
+	for servers, want := range map[string]string{
+		"":                                 "no resolver answered (timeout)",
+		"192.0.2.53:53":                    "192.0.2.53 gave no answer (timeout)",
+		"192.0.2.53:53 [2001:db8::1]:5300": "none of 192.0.2.53, [2001:db8::1]:5300 gave an answer (timeout)",
+	} {
+		var all []netip.AddrPort
+		for _, s := range strings.Fields(servers) {
+			all = append(all, netip.MustParseAddrPort(s))
+		}
+		fs, _ := Run(t.Context(), &Plan{}, Outside{DNS: silent, Resolvers: func() []netip.AddrPort { return all }})
+		if i := slices.IndexFunc(fs, func(f Finding) bool { return f.Check == dnsReachable }); fs[i].Status != Unknown || fs[i].Found != want {
+			t.Errorf("%s: %q, want %q", fs[i].Status, fs[i].Found, want)
 		}
 	}
 }

@@ -19,19 +19,20 @@ type Trace struct {
 	dns.Trace
 }
 
-// Walks goes to the reverse name of each source whose address is known, all at the
-// same time. It takes 20 s at most.
+// Walks goes to the reverse name of each source, all at the same time; the Trace of
+// one whose address is not known has none. It takes 20 s at most.
 func Walks(ctx context.Context, p *Plan, o Outside) []Trace {
 	var traces []Trace
 	for i := range p.Sources {
-		if a := p.egress(&p.Sources[i]); a.IsValid() && o.Asker != nil {
-			traces = append(traces, Trace{Source: p.Sources[i].Name, Addr: a})
-		}
+		traces = append(traces, Trace{Source: p.Sources[i].Name, Addr: p.egress(&p.Sources[i])})
 	}
 	memo := dns.NewMemo(o.DNS) // sources mostly share their roots
 	var all sync.WaitGroup
 	for i := range traces {
 		t := &traces[i]
+		if !t.Addr.IsValid() || o.Asker == nil {
+			continue
+		}
 		all.Go(func() { t.Trace = dns.Walk(ctx, memo, o.Asker, o.AuthorityPort, dns.Reverse(t.Addr), dns.TypePTR) })
 	}
 	all.Wait()
@@ -47,6 +48,10 @@ func WriteTraces(w io.Writer, traces []Trace, o TextOptions) error {
 	t := &text{o: o}
 	for _, tr := range traces {
 		t.gap()
+		if !tr.Addr.IsValid() {
+			t.right(" From the root to no name: the address is not known", tr.Source)
+			continue
+		}
 		t.right(fmt.Sprintf(" From the root to %s", tr.Addr), tr.Source)
 		t.para(3, tr.Name+" "+typeName(tr.Type))
 		t.trace(tr)
@@ -127,6 +132,9 @@ type jsonStep struct {
 
 func jsonTraces(traces []Trace) (all []jsonTrace) {
 	for _, t := range traces {
+		if !t.Addr.IsValid() {
+			continue
+		}
 		j := jsonTrace{t.Source, t.Addr.String(), t.Name + ". " + typeName(t.Type), t.Zone.Name + ".", outcome(t.Answer), t.Answer.Rcode, []jsonStep{}}
 		for _, s := range t.Steps {
 			a := s.Answer

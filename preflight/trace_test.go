@@ -40,6 +40,19 @@ func tracesByHand() []Trace {
 	return []Trace{{"wan6", six, dns.Trace{Name: name, Type: dns.TypePTR, Steps: steps, Zone: dns.Zone{Name: zone}, Answer: steps[6].Answer}}}
 }
 
+// A source whose address nobody knows has no way to go, and that is said.
+func TestTraceOfNoAddress(t *testing.T) {
+	p := &Plan{Sources: []Source{{Name: "wan4", Bind: "10.0.0.5"}}, Special: Registries()}
+	traces := Walks(t.Context(), p, Outside{})
+	var b bytes.Buffer
+	if err := WriteTraces(&b, traces, TextOptions{}); err != nil || !strings.Contains(b.String(), "the address is not known") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+	if got := jsonTraces(traces); len(got) > 0 {
+		t.Errorf("in JSON %+v", got)
+	}
+}
+
 func TestTraceGolden(t *testing.T) {
 	for file, o := range map[string]TextOptions{"trace.txt": {}, "trace-ascii.txt": {ASCII: true}} {
 		var b bytes.Buffer

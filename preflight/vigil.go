@@ -30,12 +30,16 @@ type vigilItem struct {
 	bad     time.Time     // last seen to fail
 	kept    time.Duration // how long receivers may keep what they were told then
 	changed bool          // by the last look
+	wrong   bool          // at any time; else it only waited for something else
 }
 
 // NewVigil begins a watch.
 func NewVigil(p *Plan, o Outside) *Vigil {
 	if o.Try != nil {
 		o.Try = &patientTrier{Trier: o.Try, pause: p.Policy.Defaults(true).RecheckMin, last: map[string]pastTrial{}}
+	}
+	if o.Observed == nil {
+		o.Observed = NewObservations()
 	}
 	return &Vigil{plan: p, out: o, due: map[string]bool{}, told: map[string]bool{}}
 }
@@ -50,7 +54,7 @@ func (v *Vigil) Look(ctx context.Context) (*Report, bool) {
 		return nil, false
 	}
 	now := time.Now()
-	r := Judge(v.plan, fs, now)
+	r := Judge(v.plan.Learn(o.Observed, now), fs, now)
 	r.Host, r.Took, r.Questions = hostName(), now.Sub(began), questions
 	v.take(fs, now)
 	v.report = r
@@ -93,6 +97,7 @@ func (v *Vigil) take(fs []Finding, now time.Time) {
 func (i *vigilItem) see(f Finding, now time.Time) {
 	i.changed = i.changed || i.Status != f.Status || f.Status == Fail && gist(i.Found) != gist(f.Found)
 	i.Finding = f
+	i.wrong = i.wrong || problem(f)
 	if f.Status == Fail {
 		i.bad = now
 		// A wrong answer is kept as long as a right one.

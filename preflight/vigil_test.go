@@ -40,6 +40,18 @@ func TestVigil(t *testing.T) {
 	if err := v.WriteReport(&b, TextOptions{}); err != nil || !strings.Contains(b.String(), "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.") || strings.Contains(b.String(), "exit ") {
 		t.Errorf("%v\n%s", err, b.String())
 	}
+	state := func() string {
+		t.Helper()
+		var b bytes.Buffer
+		lines, err := v.WriteState(&b, TextOptions{}, 0)
+		if err != nil || lines != strings.Count(b.String(), "\n") {
+			t.Errorf("%v, %d lines\n%s", err, lines, b.String())
+		}
+		return b.String()
+	}
+	if s := state(); !strings.Contains(s, "✗ PTR-EXISTS ") || !strings.Contains(s, "more                wait for PTR-EXISTS") || strings.Contains(s, "EHLO-MATCHES-PTR") {
+		t.Errorf("what waits has no line together:\n%s", s)
+	}
 	if s := look(Fail); s != "" {
 		t.Errorf("nothing changed:\n%s", s)
 	}
@@ -68,10 +80,8 @@ func TestVigil(t *testing.T) {
 	if err := v.WriteEnd(&b, TextOptions{}); err != nil || !strings.Contains(strings.Join(strings.Fields(b.String()), " "), "may keep the old answer until "+until) {
 		t.Errorf("%v, until %s\n%s", err, until, b.String())
 	}
-	b.Reset()
-	lines, err := v.WriteState(&b, TextOptions{}, 0)
-	if err != nil || lines != strings.Count(b.String(), "\n") || !strings.Contains(b.String(), "cached to ") || strings.Contains(b.String(), "✗") {
-		t.Errorf("%v, %d lines\n%s", err, lines, b.String())
+	if s := state(); !strings.Contains(s, "✓ PTR-EXISTS ") || !strings.Contains(s, "cached to ") || !strings.Contains(s, "more                pass") || strings.Contains(s, "✗") {
+		t.Errorf("all is well:\n%s", s)
 	}
 	// What silence does to a good thing is told, and no more.
 	if err := w.dns.Behave(".", "servfail"); err != nil {
@@ -119,7 +129,7 @@ func TestVigilFitsTheScreen(t *testing.T) {
 		if i == 39 {
 			f.Status = Pass
 		}
-		v.items = append(v.items, &vigilItem{Finding: f, bad: noon, kept: time.Hour})
+		v.items = append(v.items, &vigilItem{Finding: f, bad: noon, kept: time.Hour, wrong: true})
 	}
 	for _, o := range []TextOptions{{}, {ASCII: true}, {Colour: true}} {
 		var b bytes.Buffer

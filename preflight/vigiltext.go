@@ -74,23 +74,60 @@ func (v *Vigil) WriteState(w io.Writer, o TextOptions, next time.Duration) (line
 		when = fmt.Sprintf("looking again in %s; Ctrl-C ends it", spoken(next))
 	}
 	t.head(v.report.Overall, clock(v.report.At), when)
-	open := func(i *vigilItem) bool { return i.Status != Pass }
-	shown := v.items
-	if len(shown) > maxVigil { // what is open comes first then
-		shown = slices.Clone(shown)
-		slices.SortStableFunc(shown, func(a, b *vigilItem) int {
-			return cmp.Compare(map[bool]int{false: 1}[open(a)], map[bool]int{false: 1}[open(b)])
-		})
+	shown := v.rows(t)
+	all := len(shown)
+	if all > maxVigil { // what is open comes first then
+		well := func(r vigilRow) bool { return r.mark == "✓" }
+		open := slices.DeleteFunc(slices.Clone(shown), well)
+		shown = append(open, slices.DeleteFunc(shown, func(r vigilRow) bool { return !well(r) })...)
 		shown = shown[:maxVigil]
 	}
-	for _, i := range shown {
-		t.state(i)
+	for _, r := range shown {
+		t.item(r.mark, r.id, r.found, r.kept)
 	}
-	if more := len(v.items) - len(shown); more > 0 {
+	if more := all - len(shown); more > 0 {
 		t.line(fmt.Sprintf("     and %d more", more))
 	}
 	_, err = w.Write(t.b.Bytes())
 	return strings.Count(t.b.String(), "\n"), err
+}
+
+// vigilRow is a line of the state.
+type vigilRow struct{ mark, id, found, kept string }
+
+// rows are a line for each thing that was ever wrong, one for all that wait for
+// the same, and one for all that waited and are well.
+func (v *Vigil) rows(t *text) (rows []vigilRow) {
+	waiting := map[string][]*vigilItem{}
+	var causes []string
+	var well []*vigilItem
+	for _, i := range v.items {
+		switch cause := i.WaitsFor; {
+		case i.Status == Skip && cause != "":
+			if waiting[cause] == nil {
+				causes = append(causes, cause)
+			}
+			waiting[cause] = append(waiting[cause], i)
+		case i.wrong:
+			rows = append(rows, t.state(i))
+		case i.Status == Pass:
+			well = append(well, i)
+		}
+	}
+	together := func(is []*vigilItem, mark, found string) {
+		switch len(is) {
+		case 0:
+		case 1:
+			rows = append(rows, t.state(is[0]))
+		default:
+			rows = append(rows, vigilRow{mark, fmt.Sprintf("%d more", len(is)), found, ""})
+		}
+	}
+	for _, id := range causes {
+		together(waiting[id], "·", "wait for "+id)
+	}
+	together(well, "✓", "pass")
+	return rows
 }
 
 // WriteEnd says that mail may go direct, and who does not know it yet.
@@ -139,7 +176,7 @@ func (t *text) change(i *vigilItem) {
 }
 
 // state is an item on one line, so that many have room and can be drawn over.
-func (t *text) state(i *vigilItem) {
+func (t *text) state(i *vigilItem) vigilRow {
 	kept := ""
 	if until := i.until(); until.After(t.r.At) {
 		kept = "cached to " + until.UTC().Format("15:04:05")
@@ -149,7 +186,7 @@ func (t *text) state(i *vigilItem) {
 	if len(found) > room {
 		found = append(found[:max(room-3, 0)], []rune("...")...)
 	}
-	t.item(vigilMark(i.Finding), i.Check.ID, string(found), kept)
+	return vigilRow{vigilMark(i.Finding), i.Check.ID, string(found), kept}
 }
 
 // said is what is found, and of whom.

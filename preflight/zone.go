@@ -23,6 +23,7 @@ type Zone struct {
 
 	servers []dns.NameServer
 	soa     *dns.RR
+	ttl     map[string]time.Duration // of the NS records and of the servers' addresses, by owner and type
 }
 
 // ZoneRecord is a record and how it stands.
@@ -47,6 +48,10 @@ func Zones(ctx context.Context, p *Plan, o Outside) ([]*Zone, []Finding) {
 	ctx, cancel := context.WithTimeout(ctx, 2*runTime)
 	defer cancel()
 	z := &zoneFiles{ctx: ctx, sets: map[string]*ZoneRecord{}}
+	if o.Observed == nil {
+		o.Observed = NewObservations()
+	}
+	p = learned(ctx, p, o)
 	needs := p.needs()
 	due := map[string]bool{}
 	for _, n := range needs {
@@ -100,12 +105,11 @@ func (z *zoneFiles) stands(n need) {
 			z.put(Record{Owner: a.Name, TTL: rr.TTL, Type: typeName(rr.Type), Data: data(rr)}, Stands)
 		}
 	}
-	what := absolute(n.name) + " " + typeName(n.t)
 	switch {
 	case a.Outcome == dns.Temp || a.Outcome == dns.Broken:
-		z.notes = append(z.notes, zoneNote{n.name, what + ": not known: " + outcome(a)})
-	case !found:
-		z.notes = append(z.notes, zoneNote{n.name, what + ": " + strings.TrimSpace("none "+n.kind)})
+		z.notes = append(z.notes, zoneNote{n.name, absolute(n.name) + " " + typeName(n.t) + ": not known: " + outcome(a)})
+	case !found: // where the aliases lead
+		z.notes = append(z.notes, zoneNote{a.Name, absolute(a.Name) + " " + typeName(n.t) + ": " + strings.TrimSpace("none "+n.kind)})
 	}
 }
 
@@ -182,11 +186,25 @@ func (z *zoneFiles) zoneOf(owner string) *Zone {
 		}
 		return &Zone{Name: guess, Guess: err.Error()}
 	}
-	n := &Zone{Name: found.Name, servers: found.Servers}
+	n := &Zone{Name: found.Name, servers: found.Servers, ttl: map[string]time.Duration{}}
 	if a, err := z.plain.Query(z.ctx, found.Name, dns.TypeSOA); err == nil && len(a.Records) > 0 {
 		n.soa = &a.Records[0]
 	}
+	z.lives(n, n.Name, dns.TypeNS)
+	for _, s := range n.servers {
+		if n.holds(s.Host) {
+			z.lives(n, s.Host, dns.TypeA)
+			z.lives(n, s.Host, dns.TypeAAAA)
+		}
+	}
 	return n
+}
+
+// lives notes how long records of a zone live.
+func (z *zoneFiles) lives(n *Zone, owner string, t dns.Type) {
+	if a, err := z.plain.Query(z.ctx, owner, t); err == nil {
+		n.ttl[owner+" "+typeName(t)] = a.TTL
+	}
 }
 
 func seconds(d time.Duration) int64 { return int64(d / time.Second) }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"smtprelay/preflight/dns"
 )
@@ -83,7 +84,7 @@ func (z *Zone) head(b *strings.Builder) {
 		fmt.Fprintf(b, "%s 3600 IN NS ns.invalid. ; made up: the real ones are not known\n", absolute(z.Name))
 	}
 	for _, s := range z.servers {
-		ns := fmt.Sprintf("%s 3600 IN NS %s", absolute(z.Name), absolute(s.Host))
+		ns := fmt.Sprintf("%s %d IN NS %s", absolute(z.Name), seconds(z.life(z.Name, "NS")), absolute(s.Host))
 		if lame(s) {
 			fmt.Fprintf(b, "; has no address: %s\n", ns)
 		} else {
@@ -93,6 +94,11 @@ func (z *Zone) head(b *strings.Builder) {
 	for _, s := range z.servers {
 		z.glue(b, s)
 	}
+}
+
+// life of the records at its top.
+func (z *Zone) life(owner, kind string) time.Duration {
+	return cmp.Or(z.ttl[owner+" "+kind], RecordTTL)
 }
 
 // holds tells whether a name is inside the zone.
@@ -105,7 +111,7 @@ func (z *Zone) glue(b *strings.Builder, s dns.NameServer) {
 		return
 	}
 	for _, a := range s.Addrs {
-		rec := Record{Owner: s.Host, TTL: RecordTTL, Type: familyName(a), Data: a.String()}
+		rec := Record{Owner: s.Host, TTL: z.life(s.Host, familyName(a)), Type: familyName(a), Data: a.String()}
 		same := func(r ZoneRecord) bool {
 			return r.Owner == rec.Owner && r.Type == rec.Type && r.Data == rec.Data && r.Is != Goes
 		}

@@ -32,7 +32,7 @@ func outside(o Options) preflight.Outside {
 	return preflight.Outside{
 		DNS: c, Asker: c, AuthorityPort: o.DNS.Port,
 		Try: deliver.NewTrier(o.Deliver, c), Probe: deliver.NewProber(o.Deliver, c),
-		Observed: preflight.NewObservations(), Lines: c.OverTCP,
+		Observed: preflight.NewObservations(), Resolvers: c.Servers, Lines: c.OverTCP,
 		From: func(bind netip.Addr, server netip.AddrPort) dns.Resolver {
 			return dns.NewClient([]netip.AddrPort{server}).From(bind)
 		},

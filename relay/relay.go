@@ -73,8 +73,8 @@ func Preflight(ctx context.Context, o Options, edits ...dns.Edit) *preflight.Rep
 }
 
 // Trace goes the way from the root of DNS to the name of each source's address.
-func Trace(ctx context.Context, o Options) []preflight.Trace {
-	return preflight.Walks(ctx, &o.Plan, outside(o))
+func Trace(ctx context.Context, o Options, r *preflight.Report) []preflight.Trace {
+	return preflight.Walks(ctx, r.Plan, outside(o))
 }
 
 // Run serves until ctx ends, then drains: nothing accepted is lost, whatever

@@ -18,10 +18,15 @@ var keep = flag.Bool("keep", false, "keep what every server wrote, when all went
 // in namespaces of its own.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	var code int
+	var err error
 	if inside() {
-		os.Exit(m.Run())
+		if err = settleIn(os.Getenv(workEnv)); err == nil {
+			code = m.Run()
+		}
+	} else {
+		code, err = sandboxed()
 	}
-	code, err := sandboxed()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		os.Exit(1)

@@ -108,10 +108,15 @@ func prepare(work string) error {
 			return err
 		}
 	}
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(work, "bin", "relay"), "smtprelay/cmd/relay")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the relay: %w\n%s", err, out)
+	for _, words := range [][]string{
+		{"build", "-trimpath", "-o", filepath.Join(work, "bin", "relay"), "smtprelay/cmd/relay"},
+		{"test", "-c", "-o", filepath.Join(work, "bin", "preflight.test"), "smtprelay/preflight"},
+	} {
+		build := exec.Command("go", words...)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("go %s: %w\n%s", strings.Join(words, " "), err, out)
+		}
 	}
 	ps, err := loadPeers()
 	if err != nil {
@@ -131,6 +136,7 @@ func settleIn(work string) error {
 		func() error { return syscall.Mount("interop", "/run", "tmpfs", 0, "mode=755") },
 		func() error { return syscall.Mkdir("/run/netns", 0o755) },
 		func() error { return os.Setenv("GOTMPDIR", live) }, // of testscript, too
+		func() error { return sh("ip", "link", "set", "lo", "up") },
 		func() error { return sh("ip", "link", "add", "switch", "type", "bridge") },
 		func() error { return sh("ip", "link", "set", "switch", "up") },
 	)

@@ -35,9 +35,6 @@ type world struct {
 // newWorld starts every server, and says all that is in DNS from the first.
 func newWorld() (*world, error) {
 	w := &world{work: os.Getenv(workEnv), roots: map[string]string{}, names: map[string]*nameserver{}, parents: map[string]*nameserver{}}
-	if err := settleIn(w.work); err != nil {
-		return nil, fmt.Errorf("settle in: %w", err)
-	}
 	ps, err := loadPeers()
 	if err != nil {
 		return nil, err

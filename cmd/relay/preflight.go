@@ -66,7 +66,7 @@ Exit code: 0 pass, 1 degraded, 2 fail, 3 unknown (DNS did not answer).`,
 		}
 		r := relay.Preflight(c.Context(), o, look.edits...)
 		if trace {
-			r.Traces = relay.Trace(c.Context(), o)
+			r.Traces = relay.Trace(c.Context(), o, r)
 		}
 		code := exitCode(r.Exit(), strict)
 		if err := writeReport(w, r, as, code); err != nil {

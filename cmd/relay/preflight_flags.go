@@ -32,9 +32,9 @@ var strangers = [][2]string{{"watch", "daemon"}, {"watch", "json"}, {"watch", "i
 
 func (f *lookFlags) add(c *cobra.Command) {
 	fs := c.Flags()
-	fs.BoolVar(&f.watch, "watch", false, "look again and again until mail may go direct")
+	fs.BoolVar(&f.watch, "watch", false, "look again and again until mail may go direct; with --strict until nothing is left to mend")
 	fs.BoolVar(&f.daemon, "daemon", false, "have the running relay look now, and print what it then believes")
-	fs.StringArrayVar(&f.suppose, "if", nil, "judge as if `'NAME TYPE DATA'` stood in DNS; '- NAME TYPE' takes records away, '+ ...' keeps those that it would replace (repeatable)")
+	fs.StringArrayVar(&f.suppose, "if", nil, "judge as if `'NAME TYPE DATA'` stood in DNS, in place of what has that name and type; '+ ...' stands beside it, '- NAME TYPE' takes it away (repeatable)")
 	fs.StringArrayVar(&f.ips, "ip", nil, "judge a server at this `address` instead of ours; no configuration is read but one named by --config (repeatable)")
 	fs.StringVar(&f.ehlo, "ehlo", "", "with --ip: the `name` that it greets with")
 	fs.StringArrayVar(&f.from, "from", nil, "with --ip: a sender `domain` of its mail (repeatable)")

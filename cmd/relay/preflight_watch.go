@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -59,6 +60,9 @@ func (s *screen) show(r *preflight.Report, first bool) error {
 	var err error
 	switch {
 	case first || todo:
+		if !first {
+			fmt.Fprintln(out)
+		}
 		err = s.v.WriteReport(out, o)
 	case news && !s.w.terminal:
 		err = s.v.WriteChanges(out, o)
@@ -83,10 +87,11 @@ func (s *screen) state(out io.Writer, o preflight.TextOptions, done bool) (int, 
 	if done {
 		next = 0
 	}
-	if _, err := io.WriteString(out, "\n"); err != nil {
-		return 0, err
+	var b bytes.Buffer
+	n, err := s.v.WriteState(&b, o, next)
+	if err == nil { // what wraps on a narrow terminal could not be drawn over
+		_, err = fmt.Fprintf(out, "\n\x1b[?7l%s\x1b[?7h", b.Bytes())
 	}
-	n, err := s.v.WriteState(out, o, next)
 	return n + 1, err
 }
 

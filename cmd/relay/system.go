@@ -15,7 +15,7 @@ func system() world {
 		stdin:    os.Stdin,
 		stdout:   os.Stdout,
 		stderr:   os.Stderr,
-		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "",
+		terminal: term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
 		utf8:     speaksUTF8(),
 		notify:   func(state string) { daemon.SdNotify(false, state) }, //nolint:errcheck // no manager, nobody to tell
 	}

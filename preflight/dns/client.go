@@ -39,6 +39,9 @@ func NewClient(servers []netip.AddrPort) *Client {
 	return &Client{servers: func() []netip.AddrPort { return servers }}
 }
 
+// Servers are the resolvers, in the order in which they are to be asked.
+func (c *Client) Servers() []netip.AddrPort { return c.servers() }
+
 // From is a client of the same servers that asks from a local address.
 func (c *Client) From(local netip.Addr) *Client {
 	return &Client{servers: c.servers, from: local}

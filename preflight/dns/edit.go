@@ -21,7 +21,7 @@ type Edit struct {
 type Doing int
 
 const (
-	Stand  Doing = iota // in place of its like: PTR, CNAME, TXT with the same first word; beside other records
+	Stand  Doing = iota // in place of all that has its name and type; of texts, those with the same first word
 	Beside              // beside all that stands
 	Away                // taken away
 )

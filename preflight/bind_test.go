@@ -1,5 +1,0 @@
-//go:build !interop
-
-package preflight_test
-
-const needsBIND = false
