@@ -41,6 +41,7 @@ var hostClock = &Check{
 	Why:      "Yahoo and others refuse a Date that is out of range, and a signature with a wrong time may not be valid yet or any more",
 	Ref:      "RFC 5322 section 3.6.1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
 	Run: func(ctx context.Context, p *Probe) Result {
 		c := systemClock
 		if p.run.out.Clock != nil {

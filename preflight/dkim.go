@@ -147,6 +147,7 @@ var dkimMatchesKey = &Check{
 	Why:      "a signature that does not verify is worse than none: it looks like forged mail",
 	Ref:      "RFC 6376 section 3.6.1",
 	Needs:    []string{"DKIM-PUBLISHED"},
+	Here:     true,
 	Run: func(ctx context.Context, p *Probe) Result {
 		r := p.keyRemedy()
 		var found, expected []string

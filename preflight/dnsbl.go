@@ -18,9 +18,10 @@ var dnsblUsable = &Check{
 	Why:      "a list that refuses us or has died says nothing of our addresses, and reads like one that does not list them, or lists them all",
 	Ref:      "RFC 5782 section 5",
 	Needs:    []string{"DNS-REACHABLE"},
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.noLists(); why != "" {
-			return skip(why)
+		if len(p.Plan.Policy.DNSBL) == 0 {
+			return skip(noLists)
 		}
 		const expected = "every list answers"
 		var bad, good []string
@@ -55,16 +56,8 @@ func unusable(l listLook) string {
 	return fmt.Sprintf("Take %s out of dnsbl under [preflight], unless its operator says how it can be asked.", l.list)
 }
 
-// noLists says why no list is asked, "" if some are.
-func (p *Probe) noLists() string {
-	switch {
-	case p.Plan.Policy.Private:
-		return "private"
-	case len(p.Plan.Policy.DNSBL) == 0:
-		return "no block list is configured"
-	}
-	return ""
-}
+// noLists is why no list is asked.
+const noLists = "no block list is configured"
 
 var dnsblClean = &Check{
 	ID:       "DNSBL-CLEAN",
@@ -76,9 +69,10 @@ var dnsblClean = &Check{
 	Why:      "Gmail, Outlook, Yahoo, Apple, Orange and whoever runs a filter refuse or sort out mail from a listed address",
 	Ref:      "RFC 5782 section 2.1; RFC 5782 section 2.4",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.noLists(); why != "" {
-			return skip(why)
+		if len(p.Plan.Policy.DNSBL) == 0 {
+			return skip(noLists)
 		}
 		addr := p.addr()
 		var listed, clean []string

@@ -106,6 +106,7 @@ var egressBindable = &Check{
 	Why:      "mail that cannot leave from this address would leave from another, which has no name, or not at all",
 	Ref:      "RFC 6724 section 5",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
 	Run: func(_ context.Context, p *Probe) Result {
 		bind := p.Source.Bind
 		if bind == "" {

@@ -9,6 +9,3 @@ import (
 func NoteUse(o *Observations, s *Source, a netip.Addr, ehlo string, at time.Time) {
 	o.use(Use{Source: s.configured(), Addr: a, EHLO: ehlo, Last: at})
 }
-
-// OfThisMachine are the checks that have nothing to say of another one.
-var OfThisMachine = ofThisMachine

@@ -1,22 +1,13 @@
 package preflight
 
-import "slices"
-
 // A server that is not ours is judged by what the world can see of it.
-
-// ofThisMachine are the checks that look at the machine they run on, or at what
-// lies on its disk.
-var ofThisMachine = []string{
-	"EGRESS-BINDABLE", "EGRESS-OBSERVED", "EGRESS-STABLE", "NET-PORT25", "NET-PORT25-HONEST", "HOST-CLOCK",
-	"DNS-HOSTS-OVERRIDE", "EHLO-STABLE", "LISTENER-NAME", "SUBMIT-CERT", "DKIM-MATCHES-KEY",
-}
 
 // strange says why a check has nothing to say of a server that is not ours.
 func (p *Plan) strange(t *task) string {
 	switch {
 	case !p.Foreign:
 		return ""
-	case slices.Contains(ofThisMachine, t.check.ID):
+	case t.check.Here:
 		return "another machine"
 	case t.check == dkimConfigured && len(p.Senders[t.sender].Keys) == 0:
 		return "no selector was named"

@@ -129,11 +129,9 @@ var dnsHonest = &Check{
 	Why:      "a resolver that leads names which do not exist to a page of its own hides missing records and sends mail there",
 	Ref:      "RFC 2308 section 2.1; RFC 8020 section 2",
 	Needs:    []string{"DNS-REACHABLE"},
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
 		const expected = "NXDOMAIN"
-		if p.Plan.Policy.Private {
-			return skip("private")
-		}
 		var lies []netip.Addr
 		var open *dns.Answer
 		for _, a := range p.run.honest.made(ctx) {

@@ -28,6 +28,7 @@ var dnsHostsOverride = &Check{
 	Why:      "it does not matter to receivers, who never see that file, but a look from this machine shows something else than they see",
 	Ref:      "RFC 5321 section 2.3.5",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
 	Run: func(ctx context.Context, p *Probe) Result {
 		path := cmp.Or(p.run.out.Hosts, hostsFile)
 		f, err := os.Open(path)

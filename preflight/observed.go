@@ -22,10 +22,10 @@ var egressObserved = &Check{
 	Why:      "everything else is judged by this address: if mail leaves from another, receivers judge that one",
 	Ref:      "RFC 8601 section 3",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Here:     true,
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
 		switch {
-		case p.Plan.Policy.Private:
-			return skip("private")
 		case !p.Plan.discovers():
 			return skip(`discovery = "off"`)
 		}
@@ -107,6 +107,7 @@ var egressStable = &Check{
 	Why:      "an address that changes has no name, no reputation and no place in SPF for as long as it lasts",
 	Ref:      "RFC 8981 section 3.4",
 	Needs:    []string{"EGRESS-KNOWN"},
+	Here:     true,
 	Run: func(_ context.Context, p *Probe) Result {
 		if bind, err := netip.ParseAddr(p.Source.Bind); err == nil && bind.Is6() && p.temporary(bind) {
 			return fail(Remedy{
@@ -154,6 +155,7 @@ var ehloStable = &Check{
 	Why:      "GMX puts off mail of an address that calls itself now this, now that (450)",
 	Ref:      "RFC 5321 section 4.1.4",
 	Needs:    []string{"EGRESS-PUBLIC", "EHLO-PUBLIC-NAME"},
+	Here:     true,
 	Run: func(_ context.Context, p *Probe) Result {
 		names, keep := []string{p.ehlo()}, ""
 		seen := map[string]bool{p.ehlo(): true}

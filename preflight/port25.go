@@ -18,9 +18,11 @@ var netPort25 = &Check{
 	Why:      "many hosters close port 25 until they are asked to open it: mail would wait until it expires",
 	Ref:      "RFC 5321 section 4.5.4.2",
 	Needs:    []string{"EGRESS-BINDABLE", "EHLO-PUBLIC-NAME"},
+	Here:     true,
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.unasked(); why != "" {
-			return skip(why)
+		if p.run.out.Probe == nil {
+			return skip("not connected to")
 		}
 		n := p.inquire(ctx)
 		spoke, asked := n.spoke()
@@ -49,17 +51,6 @@ var netPort25 = &Check{
 		}
 		return r
 	},
-}
-
-// unasked says why nobody is asked about the source.
-func (p *Probe) unasked() string {
-	switch {
-	case p.Plan.Policy.Private:
-		return "private"
-	case p.run.out.Probe == nil:
-		return "not connected to"
-	}
-	return ""
 }
 
 // why the mail servers did not answer, each reason once.
@@ -94,9 +85,11 @@ var netPort25Honest = &Check{
 	Why:      "some networks lead every connection to port 25 to a machine of their own, which sends under its own address or not at all",
 	Ref:      "RFC 5321 section 4.2",
 	Needs:    []string{"NET-PORT25"},
+	Here:     true,
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.unasked(); why != "" {
-			return skip(why)
+		if p.run.out.Probe == nil {
+			return skip("not connected to")
 		}
 		n := p.inquire(ctx)
 		if spoke, _ := n.spoke(); spoke == 0 {

@@ -11,6 +11,36 @@ import (
 	"smtprelay/preflight/dns"
 )
 
+// Remedy says what to do. All of it is for people; Records can be applied to a zone as they are.
+type Remedy struct {
+	Title   string   // "Give 192.0.2.25 its name"
+	Who     string   // whom to ask, or whose zone it is: "whoever runs 2.0.192.in-addr.arpa"
+	Zone    string   // that the records stand in, canonical, where it was looked for
+	Servers []string // name servers of Zone, canonical
+	Records []Record
+	Message string   // words to paste for the ISP
+	Setting string   // a line of relay.toml
+	Steps   []string // commands or steps
+}
+
+// Record is one change of a zone.
+type Record struct {
+	Do    Change
+	Owner string // without the final dot; String adds it
+	TTL   time.Duration
+	Type  string
+	Data  string // presentation form, names absolute
+}
+
+// Change of a record set.
+type Change string
+
+const (
+	Add     Change = "add"     // beside what stands
+	Replace Change = "replace" // instead of all records of that owner and type (TXT: of those with the same version tag)
+	Remove  Change = "remove"
+)
+
 // RecordTTL is the life of the records that remedies print.
 const RecordTTL = time.Hour
 

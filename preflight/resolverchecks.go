@@ -58,10 +58,8 @@ var dnsOwnResolver = &Check{
 	Why:      "lists of bad addresses refuse questions that come through public resolvers, so nobody there can tell whether we are listed",
 	Ref:      "RFC 5782 section 2.1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
-		if p.Plan.Policy.Private {
-			return skip("private")
-		}
 		a := p.ask(ctx, p.landmarks().Whoami, dns.TypeTXT)
 		if !definite(a) {
 			return unknown("own resolver", a)
@@ -97,11 +95,9 @@ var dnsValidates = &Check{
 	Why:      "only then can a receiver's DANE records be believed; mail is delivered without as well",
 	Ref:      "RFC 4035 section 3.2.3; RFC 7672 section 2.2",
 	Needs:    []string{"DNS-REACHABLE"},
+	Outward:  true,
 	Run: func(ctx context.Context, p *Probe) Result {
 		const expected = "validating"
-		if p.Plan.Policy.Private {
-			return skip("private")
-		}
 		signed := p.ask(ctx, p.landmarks().Signed, dns.TypeNS)
 		bogus := p.ask(ctx, p.landmarks().Bogus, dns.TypeA)
 		r := betterResolver("Run a validating resolver, such as unbound with its trust anchor, on this machine")

@@ -31,6 +31,7 @@ var listenerName = &Check{
 	Why:      "it is good practice and nothing more: what our own clients are greeted with has no effect on delivery",
 	Ref:      "RFC 5321 section 4.3.1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
 	Run: func(_ context.Context, p *Probe) Result {
 		s := p.Plan.Submission
 		if s.Name == "" {
@@ -85,6 +86,7 @@ var submitCert = &Check{
 	Why:      "applications that verify stop sending when it is over, and those that do not hand their passwords to anybody",
 	Ref:      "RFC 8314 section 3; RFC 9525 section 6",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
 	Run: func(_ context.Context, p *Probe) Result {
 		s := p.Plan.Submission
 		r := Remedy{
