@@ -47,12 +47,28 @@ type Check struct {
 	Severity Severity
 	Change   string   // what the operator may do to Severity: "=" nothing, "v" lower, "^" raise, "x" both
 	Why      string   // what receivers do otherwise
-	Ref      string   // "RFC 7208 section 4.5"
+	Ref      string   // "RFC 7208 section 4.5"; "" where no standard says anything
 	Needs    []string // skipped, waiting for the first of them that did not pass; each stands earlier in Checks
 	Final    bool     // its failure is no answer that a cache may hold: no second opinion is asked
 	Outward  bool     // it asks the internet at large: nothing to do where Policy.Private holds
 	Here     bool     // it looks at the machine it runs on, or at what lies on its disk: nothing to say of a server that is not ours
 	Run      func(ctx context.Context, p *Probe) Result
+
+	Words
+}
+
+// Words say the whole of a check to people: for --explain and docs/checks.md. Names
+// and addresses in them are those kept for documentation (RFC 5737, RFC 2606).
+type Words struct {
+	How       string // which questions are asked, and how it is decided
+	Found     string // a failure as it is printed
+	Expected  string // likewise what was wanted
+	Mend      string // what mends it, as it is printed: a record, a setting, a command, or what to do
+	Ask       string // whom to ask for that
+	Quote     string // a sentence of the first standard in Ref, word for word; "" where it is not quoted
+	Basis     string // what else it rests on
+	Receivers string // who acts on it, where their replies do not say so
+	Varies    string // when its severity is another one
 }
 
 // Result of one run of a check.

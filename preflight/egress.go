@@ -19,8 +19,16 @@ var egressKnown = &Check{
 	Severity: Mandatory,
 	Change:   "=",
 	Why:      "receivers judge the address they see; behind address translation nobody but the operator can say which it is",
-	Ref:      "RFC 8601 section 3",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:       "Takes `public` of the source, else `bind` if that is a public address, else an address that two independent parties have seen us by. It fails where none of these says an address. With discovery = \"active\" and nobody to be reached it is unknown.",
+		Found:     "no public address for source wan4 (bound to 10.0.0.5)",
+		Expected:  "one",
+		Mend:      `public = "203.0.113.5"`,
+		Ask:       "you; the provider of the connection knows it",
+		Basis:     "No standard demands it: an address behind translation cannot be found from outside, so whoever runs the machine has to say which it is.",
+		Receivers: "All judge the address that they see; none says which it was unless it refuses.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		s := p.Source
 		switch a := p.addr(); {
@@ -80,6 +88,15 @@ var egressPublic = &Check{
 	Why:      "no receiver can answer, name or trust an address that is not on the public internet",
 	Ref:      "RFC 6890 section 2.2.2",
 	Needs:    []string{"EGRESS-KNOWN"},
+	Words: Words{
+		How:       "Looks the address up in the registries of special-purpose addresses, IPv4 and IPv6. It fails for private, shared, link-local, documentation, multicast and reserved ones. Nothing is asked of DNS.",
+		Found:     "100.64.3.9 is shared address space (RFC 6598)",
+		Expected:  "a public address",
+		Mend:      "Get a public address for wan4",
+		Ask:       "the provider of the connection",
+		Basis:     "IANA's registries of special-purpose addresses say which addresses are not globally reachable.",
+		Receivers: "None can be reached from such an address; what they see is another one.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		a := p.addr()
 		what, special := p.Plan.special(a)
@@ -104,9 +121,17 @@ var egressBindable = &Check{
 	Severity: Mandatory,
 	Change:   "=",
 	Why:      "mail that cannot leave from this address would leave from another, which has no name, or not at all",
-	Ref:      "RFC 6724 section 5",
 	Needs:    []string{"DNS-REACHABLE"},
 	Here:     true,
+	Words: Words{
+		How:       "Binds a TCP socket to `bind`, at a port that the system chooses, and closes it again. An address that is on no interface fails, and so does one of another family than the public address. Where the system is short of sockets or memory it is unknown.",
+		Found:     "cannot bind 192.0.2.25: not on any interface",
+		Expected:  "bindable",
+		Mend:      `bind = "192.0.2.25"`,
+		Ask:       "you, under the [[source]]",
+		Basis:     "No standard demands it. Unbound, mail would leave from whatever address the system picks.",
+		Receivers: "All judge the address that mail leaves from.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		bind := p.Source.Bind
 		if bind == "" {

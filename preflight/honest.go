@@ -130,6 +130,15 @@ var dnsHonest = &Check{
 	Ref:      "RFC 2308 section 2.1; RFC 8020 section 2",
 	Needs:    []string{"DNS-REACHABLE"},
 	Outward:  true,
+	Words: Words{
+		How:       "Makes up a name below com and one below arpa, and asks for their addresses. NXDOMAIN passes. An address fails, and from then on every answer with that address is read as if the name did not exist. Where no answer comes it is unknown.",
+		Found:     "the resolver answers 198.51.100.80 for names that do not exist",
+		Expected:  "NXDOMAIN",
+		Mend:      `servers = ["127.0.0.1:53"]`,
+		Ask:       "whoever runs this machine and its network; the setting goes under [dns]",
+		Quote:     `Name errors (NXDOMAIN) are indicated by the presence of "Name Error" in the RCODE field.`,
+		Receivers: "None sees it; it keeps our own picture true.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		const expected = "NXDOMAIN"
 		var lies []netip.Addr
@@ -159,7 +168,10 @@ var dnsHonest = &Check{
 	},
 }
 
+// ownResolver has us ask one on this machine.
+const ownResolver = "[dns]\nservers = [\"127.0.0.1:53\"]"
+
 // betterResolver is the remedy where the resolver itself is the fault.
 func betterResolver(title string) Remedy {
-	return Remedy{Title: title, Who: "whoever runs this machine and its network", Setting: `[dns] servers = ["127.0.0.1"]`}
+	return Remedy{Title: title, Who: "whoever runs this machine and its network", Setting: ownResolver}
 }
