@@ -80,6 +80,6 @@ func (p *Probe) unifying(ctx context.Context, c consensus) Remedy {
 	d.whose(&r)
 	r.Message = fmt.Sprintf("Please look at the name servers of %s: %s. Whoever asks that server gets a wrong answer or none.",
 		c.zone, strings.TrimSuffix(strings.Join(c.faults, "; "), "."))
-	r.Steps = []string{"It is for " + r.Who + ".", fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
+	r.Steps = []string{fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
 	return r
 }

@@ -40,10 +40,8 @@ func (p *Probe) firstKey() Remedy {
 		Title:   "Make a DKIM key for " + p.Sender.Domain,
 		Who:     "you",
 		Setting: `dkim = ["k1"]`,
-		Steps: []string{
-			"relay dkim new " + p.Sender.Domain,
-			"The key comes first; then the setting goes under the [[domain]] named " + p.Sender.Domain + ".",
-		},
+		Under:   "the [[domain]] named " + p.Sender.Domain,
+		Steps:   []string{"relay dkim new " + p.Sender.Domain},
 	}
 }
 

@@ -92,6 +92,7 @@ func (p *Probe) rotation() Remedy {
 		Title:   "Make a new DKIM key for " + p.Sender.Domain,
 		Who:     "you",
 		Setting: fmt.Sprintf("dkim = [%s]", list(append(kept, fmt.Sprintf("%q", next)))),
+		Under:   "the [[domain]] named " + p.Sender.Domain,
 		Steps: []string{
 			fmt.Sprintf("relay dkim new %s --selector %s", p.Sender.Domain, next),
 			"Leave the old record where it is for a week: mail on its way is still signed with it.",

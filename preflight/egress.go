@@ -31,6 +31,7 @@ var egressKnown = &Check{
 	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		s := p.Source
+		named := sourceNamed(s)
 		switch a := p.addr(); {
 		case s.learned != nil:
 			return pass("%s leaves from %s, as %s saw; to pin it: public = %q", s.Name, a, both(s.learned), a)
@@ -41,7 +42,7 @@ var egressKnown = &Check{
 			Title:   "Say which address the world sees " + s.Name + " by",
 			Who:     "you; the provider of the connection knows it",
 			Setting: `public = "203.0.113.5"`,
-			Steps:   []string{"The address goes under the [[source]] named " + s.Name + "; the one printed here is an example."},
+			Under:   named + ", your own address in place of this one",
 		}
 		if s.Public != "" {
 			return fail(r, "one", "public = %q of source %s is not an address", s.Public, s.Name)
@@ -53,6 +54,9 @@ var egressKnown = &Check{
 		return p.nameless(ctx, r, bound)
 	},
 }
+
+// sourceNamed says where the settings of a source stand.
+func sourceNamed(s *Source) string { return "the [[source]] named " + s.Name }
 
 // nameless is a source that nobody has told us the address of.
 func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
@@ -139,7 +143,8 @@ var egressBindable = &Check{
 		}
 		r := Remedy{
 			Title: "Bind " + p.Source.Name + " to an address of this machine",
-			Who:   "you, under the [[source]] named " + p.Source.Name,
+			Who:   "you, under " + sourceNamed(p.Source),
+			Under: sourceNamed(p.Source),
 		}
 		if all := p.bindable(); len(all) > 0 {
 			r.Setting = fmt.Sprintf("bind = %q", all[0])

@@ -41,7 +41,7 @@ var ehloSet = &Check{
 
 // naming suggests an EHLO name: that of the address if it leads back to it.
 func (p *Probe) naming(ctx context.Context) Remedy {
-	r := Remedy{Title: "Set the EHLO name of " + p.Source.Name, Who: "you, under the [[source]] named " + p.Source.Name}
+	r := Remedy{Title: "Set the EHLO name of " + p.Source.Name, Who: "you, under " + sourceNamed(p.Source), Under: sourceNamed(p.Source)}
 	name := ""
 	for _, s := range p.Plan.naming() {
 		n := "mail." + s.Domain
@@ -271,8 +271,8 @@ var ehloMatchesPTR = &Check{
 		r := p.renaming(ctx, a, Replace)
 		for _, f := range p.forwards(ctx) {
 			if f.confirms(p.addr()) {
-				r.Setting = fmt.Sprintf("ehlo = %q", f.name)
-				r.Steps = append(r.Steps, "The setting is the other way: only if that name is yours.")
+				r.Setting, r.Under = fmt.Sprintf("ehlo = %q", f.name), sourceNamed(p.Source)
+				r.Instead = "only if " + f.name + " is a name of yours"
 				break
 			}
 		}

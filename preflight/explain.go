@@ -139,7 +139,7 @@ func (c *Check) actors() string {
 type UnknownID string
 
 func (u UnknownID) Error() string {
-	s := fmt.Sprintf("there is no check and no notion %q", shortened(string(u)))
+	s := fmt.Sprintf("there is nothing to explain by the name %q", shortened(string(u)))
 	id := idOf(string(u))
 	near := slices.DeleteFunc(u.Nearest()[:5], func(name string) bool { return distance(id, name) > max(2, len(id)/3) })
 	if id == "" || len(near) == 0 {
@@ -179,12 +179,18 @@ func (u UnknownID) Nearest() (all []string) {
 	return all
 }
 
-// distance is Distance, but that what contains the other is near it.
+// distance is Distance, but that what contains the other is near it, and what
+// begins with the same word nearer.
 func distance(id, name string) int {
 	if len(id) >= 3 && strings.Contains(name, id) {
 		return 0
 	}
-	return Distance(id, name)
+	d := Distance(id, name)
+	one, _, _ := strings.Cut(id, "-")
+	if other, _, _ := strings.Cut(name, "-"); one == other {
+		d = max(d-4, 1)
+	}
+	return d
 }
 
 // Distance is how many letters to add, drop or change lie between a mistyped
@@ -243,7 +249,7 @@ type jsonReply struct {
 }
 
 type jsonNotion struct {
-	Notion string   `json:"notion"`
+	Notion string   `json:"topic"`
 	Title  string   `json:"title"`
 	Text   []string `json:"text"`
 	Forms  []string `json:"forms"`

@@ -25,12 +25,19 @@ func (r *Report) disown() {
 	}
 }
 
-// settingWords leads a setting in.
-func (t *text) settingWords() string {
-	if t.r.Plan.Foreign {
-		return "In that server's configuration, as relay.toml would have it:"
+// settingWords leads a setting in: when it is the other way, and where it goes.
+func (t *text) settingWords(r Remedy) string {
+	where := "in relay.toml"
+	switch {
+	case t.r.Plan.Foreign:
+		where = "in that server's configuration, as relay.toml would have it"
+	case r.Under != "":
+		where += ", under " + r.Under
 	}
-	return "In relay.toml:"
+	if r.Instead != "" {
+		return "Or, " + r.Instead + ", " + where + ":"
+	}
+	return upperFirst(where) + ":"
 }
 
 // foreignFate is what becomes of its mail, as far as it can be known.

@@ -89,8 +89,8 @@ func (p *Probe) rerouting(others []view) Remedy {
 		Steps: []string{fmt.Sprintf("The address translation for connections to port 25 (SNAT, policy routing) has to give them %s.", ours)},
 	}
 	if len(others) == 1 {
-		r.Setting = fmt.Sprintf("public = %q", others[0].addr)
-		r.Steps = append(r.Steps, "The setting is the other way: if the address seen is to stay. PTR, A and SPF have to be made anew for it.")
+		r.Setting, r.Under = fmt.Sprintf("public = %q", others[0].addr), sourceNamed(p.Source)
+		r.Instead = "if the address seen is to stay (PTR, A and SPF have to be made anew for it)"
 	} else {
 		r.Steps = append(r.Steps, "It leaves from several addresses: each connection may get another one.")
 	}
@@ -132,8 +132,8 @@ var egressStable = &Check{
 				Title:   "Bind " + p.Source.Name + " to an address that stays",
 				Who:     "you",
 				Setting: `bind = "2001:db8::25"`,
+				Under:   sourceNamed(p.Source) + ", a static address of the machine in place of this one",
 				Steps: []string{
-					"Give the machine a static IPv6 address and bind that; the one printed here is an example.",
 					"With systemd-networkd: IPv6PrivacyExtensions=no.",
 				},
 			}, "a stable address", "%s is an IPv6 privacy address, and will be replaced", bind)
@@ -210,7 +210,8 @@ var ehloStable = &Check{
 			Title:   fmt.Sprintf("Keep one EHLO name for %s", p.addr()),
 			Who:     "you, under [[source]]",
 			Setting: fmt.Sprintf("ehlo = %q", cmp.Or(keep, p.ehlo())),
-			Steps:   []string{"One name for every source of this address. A name that was used before is forgotten thirty days after its last mail."},
+			Under:   "every [[source]] of this address",
+			Steps:   []string{"A name that was used before is forgotten thirty days after its last mail."},
 		}, "1", "%d names for %s: %s", len(names), p.addr(), strings.Join(names, ", "))
 	},
 }

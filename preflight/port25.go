@@ -54,10 +54,9 @@ var netPort25 = &Check{
 			Title:   "Have port 25 opened for " + p.Source.Name,
 			Who:     "the provider of the machine or the connection; else whoever runs the firewall",
 			Setting: `url = "smtp://user@smtp.isp.example:587"`,
-			Steps: []string{
-				"AWS, Azure, Google Cloud and many hosters close outgoing port 25 until they are asked to open it.",
-				"The setting is for where it stays closed: a [[smarthost]] is reached on port 587 or 465.",
-			},
+			Under:   "[[smarthost]]",
+			Instead: "where it stays closed, a smart host on port 587 or 465",
+			Steps:   []string{"AWS, Azure, Google Cloud and many hosters close outgoing port 25 until they are asked to open it."},
 		}
 		return r
 	},

@@ -42,8 +42,9 @@ var ptrExists = &Check{
 			return pass("%s is %s", p.addr(), list(hosts(a)))
 		case a.Outcome == dns.Temp:
 			r := unknown(expected, a)
+			r.Remedy.Title = fmt.Sprintf("Find out why DNS has no answer to who %s is", p.addr())
 			r.Remedy.Who = "whoever runs " + parent(dns.Reverse(p.addr())) + ": receivers that ask get no answer either, and send us away for now"
-			r.Remedy.Steps = append(r.Remedy.Steps, fmt.Sprintf("dig %s ptr +trace", dns.Reverse(p.addr())))
+			r.Remedy.Steps = []string{fmt.Sprintf("dig %s ptr +trace", dns.Reverse(p.addr()))}
 			return r
 		}
 		return fail(p.renaming(ctx, a, Add), expected, "%s has no name (%s)", p.addr(), outcome(a))

@@ -66,7 +66,7 @@ func (p *Probe) ownName(ctx context.Context) Remedy {
 	}
 	p.agreeing(ctx, &r, name)
 	if name != p.ehlo() {
-		r.Setting = fmt.Sprintf("ehlo = %q", name)
+		r.Setting, r.Under = fmt.Sprintf("ehlo = %q", name), sourceNamed(p.Source)
 	}
 	return r
 }

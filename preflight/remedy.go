@@ -19,7 +19,9 @@ type Remedy struct {
 	Servers []string // name servers of Zone, canonical
 	Records []Record
 	Message string   // words to paste for the ISP
-	Setting string   // a line of relay.toml
+	Setting string   // lines of relay.toml
+	Under   string   // where they go: "the [[source]] named wan4"; "" where they say so themselves
+	Instead string   // when they are another way than the rest: "where port 25 stays closed"
 	Steps   []string // commands or steps
 }
 
@@ -142,6 +144,12 @@ func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
 func (p *Probe) nameTo(ctx context.Context, a *dns.Answer, do Change, name string) Remedy {
 	addr := p.addr()
 	r := Remedy{Title: fmt.Sprintf("Give %s its name", addr)}
+	switch {
+	case do == Replace && name != "":
+		r.Title = fmt.Sprintf("Rename %s to %s", addr, name)
+	case do == Replace:
+		r.Title = fmt.Sprintf("Give %s another name", addr)
+	}
 	p.reverse(ctx, &r, a)
 	if name == "" {
 		return r

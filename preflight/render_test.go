@@ -133,6 +133,34 @@ var scenes = map[string]func() *scene{
 		s.add("EHLO-MATCHES-PTR", ScopeSource, Mandatory, "wan4", "", Fail, "PTR gw.isp.example, EHLO mail.example.net").Remedy = Remedy{Title: "Greet by the address's name", Setting: `ehlo = "gw.isp.example"`}
 		return s
 	},
+	"two-ways": func() *scene {
+		s := sceneOf([]string{"wan4"}, "example.net")
+		s.add("EHLO-MATCHES-PTR", ScopeSource, Mandatory, "wan4", "", Fail, "PTR gw.isp.example, EHLO mail.example.net").Remedy = Remedy{
+			Title: "Rename 192.0.2.25 to mail.example.net", Records: []Record{{Do: Replace, Owner: "25.2.0.192.in-addr.arpa", TTL: time.Hour, Type: "PTR", Data: "mail.example.net."}},
+			Setting: `ehlo = "gw.isp.example"`, Under: "the [[source]] named wan4", Instead: "only if gw.isp.example is a name of yours",
+			Steps: []string{"nslookup -q=ns 2.0.192.in-addr.arpa."},
+		}
+		s.add("DKIM-CONFIGURED", ScopeSender, Recommended, "", "example.net", Fail, "no DKIM key for example.net").Remedy = Remedy{
+			Title: "Make a DKIM key for example.net", Who: "you", Setting: `dkim = ["k1"]`, Under: "the [[domain]] named example.net", Steps: []string{"relay dkim new example.net"},
+		}
+		s.add("EGRESS-PUBLIC", ScopeSource, Mandatory, "wan4", "", Fail, "100.64.3.9 is shared address space (RFC 6598)").Remedy = Remedy{
+			Title: "Get a public address for wan4", Who: "the provider of the connection", Steps: []string{"Ask for a static public address."},
+		}
+		return s
+	},
+	"silent-zone": func() *scene {
+		s := sceneOf([]string{"wan4"}, "example.net")
+		for _, of := range []struct {
+			id  string
+			sc  Scope
+			dig string
+		}{{"SPF-SENDER-PRESENT", ScopeSender, "txt"}, {"SENDER-RESOLVES", ScopeSender, "mx"}} {
+			s.add(of.id, of.sc, Mandatory, "", "example.net", Unknown, "example.net. "+of.dig+": SERVFAIL").Remedy = Remedy{
+				Title: "Find out why DNS has no answer to what is asked", Steps: []string{"dig example.net " + of.dig},
+			}
+		}
+		return s
+	},
 	"no-ptr-refuse": func() *scene {
 		s := noPTRScene()
 		s.plan.SmartHosts, s.plan.Policy = nil, Policy{}.Defaults(false)

@@ -157,8 +157,10 @@ var smartHostTLS = &Check{
 			Title:   "Have the smart host's certificate verified",
 			Who:     "whoever runs " + s.Host + "; with a certificate authority of your own, you",
 			Setting: `ca_file = "/etc/relay/smarthost-ca.pem"`,
+			Under:   "[[smarthost]]",
+			Instead: "with a certificate authority of your own",
 			Steps: []string{
-				"The setting is for a certificate authority of your own; any other certificate has to be good for the name in `url`.",
+				"The certificate has to be good for the name in `url`.",
 				fmt.Sprintf("openssl s_client -connect %s:%d%s", s.Host, s.Port, starttls(s)),
 			},
 		}, "verified", "%s", found)

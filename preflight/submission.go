@@ -49,6 +49,7 @@ var listenerName = &Check{
 		r := Remedy{
 			Title: "Give the submission listener a public name",
 			Who:   "you, under [submission]; it has no effect on delivery",
+			Under: "[submission]",
 		}
 		for i := range p.Plan.Sources {
 			if name, err := dns.Canonical(p.Plan.Sources[i].EHLO); err == nil && dns.IsHostname(name) {
@@ -112,6 +113,7 @@ var submitCert = &Check{
 			Title:   "Renew the certificate of the submission listener",
 			Who:     "you, under [submission]",
 			Setting: `certificate = "/etc/relay/tls/fullchain.pem"`,
+			Under:   "[submission]",
 		}
 		if s.Certificate == nil {
 			if s.Auth && p.Plan.exposed() {

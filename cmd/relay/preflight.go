@@ -47,10 +47,13 @@ Exit code: 0 pass, 1 degraded, 2 fail, 3 unknown (DNS did not answer).`,
 	})
 	look.add(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := together(c); err != nil {
+			return err
+		}
 		if c.Flags().Changed("explain") {
 			return explainID(w, explain, as)
 		}
-		if err := look.read(c); err != nil {
+		if err := look.read(); err != nil {
 			return err
 		}
 		if look.daemon {
