@@ -144,14 +144,12 @@ func fail(r Remedy, expected, format string, a ...any) Result {
 // unknown is the result when an answer that matters did not come.
 func unknown(expected string, a *dns.Answer) Result {
 	r := Result{Status: Unknown, Found: question(a) + ": " + outcome(a), Expected: expected}
-	what := question(a)
 	if addr, ok := unreversed(a.Question); ok && addr.Is6() { // 72 characters say no more
-		what = "the name of " + addr.String()
-		r.Found = what + ": " + outcome(a)
+		r.Found = "the name of " + addr.String() + ": " + outcome(a)
 	}
 	r.Remedy = Remedy{
-		Title: "Find out why " + what + " has no answer",
-		Steps: []string{fmt.Sprintf("dig %s. %s", a.Question, typeName(a.Type))},
+		Title: "Find out why DNS has no answer to what is asked", // one remedy for all such questions
+		Steps: []string{fmt.Sprintf("dig %s %s", a.Question, strings.ToLower(typeName(a.Type)))},
 	}
 	return r
 }

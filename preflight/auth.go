@@ -110,8 +110,15 @@ var authAny = &Check{
 	Severity: Mandatory,
 	Change:   "v",
 	Why:      "Gmail (5.7.26) and Yahoo (5.7.9) refuse mail that neither SPF nor DKIM vouches for",
-	Ref:      "RFC 7208 section 2.4; RFC 6376 section 6.1",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Words: Words{
+		How:      "Takes the result of SPF for the source and the MAIL FROM domain (the EHLO name where there is no sender), and looks which of our keys a receiver could verify by: published, equal to ours, strong enough. One of the two passes; neither fails, unless an answer is missing.",
+		Found:    "neither: SPF softfail for example.net, no DKIM key",
+		Expected: "one",
+		Mend:     `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ~all"`,
+		Ask:      "whoever runs the zone of the domain; for DKIM you",
+		Basis:    `No standard demands it. Google's guidelines for senders: "Set up SPF or DKIM email authentication for your sending domains."`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		pr := p.proof(ctx)
 		if pr.spf.Result == spf.Pass || len(pr.keys) > 0 {
@@ -160,8 +167,17 @@ var authAligned = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "without it DMARC fails: a policy of quarantine or reject then has receivers refuse the domain's own mail, and Gmail (4.7.32) and Outlook (5.7.515) ask it of all larger senders",
-	Ref:      "RFC 9989 section 4.4; RFC 9989 section 4.10.2",
+	Ref:      "RFC 9989 section 5.1; RFC 9989 section 4.4; RFC 9989 section 4.10.2",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Words: Words{
+		How:      "Computes what DMARC will say: DKIM by a key of ours, which signs for the From domain, or SPF pass for a domain of the same organisation (found by the walk up the tree; the same domain where aspf=s). One of them passes. Neither fails, unless an answer is missing.",
+		Found:    "SPF softfail for example.net, no DKIM key, From example.net; p=reject",
+		Expected: "one aligned",
+		Mend:     "relay dkim new example.net",
+		Ask:      "you; for SPF whoever runs the zone of the domain",
+		Quote:    "Send email that produces at least one -- preferably two -- Authenticated Identifiers (Section 3.2.1) that align with the Author Domain",
+		Varies:   "mandatory where the policy that applies is quarantine or reject (without t=y), or where an answer that would say so is missing",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		const expected = "one aligned"
 		pr, author := p.proof(ctx), p.walk(ctx, p.Sender.Domain)

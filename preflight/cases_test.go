@@ -217,7 +217,7 @@ func verdict(rep *preflight.Report, subject string) preflight.Status {
 // words is all that a finding says.
 func words(f preflight.Finding) string {
 	r := f.Remedy
-	all := []string{f.Found, f.Because, r.Title, r.Who, r.Message, r.Setting}
+	all := []string{f.Found, f.Because, r.Title, r.Who, r.Message, r.Setting, r.Under, r.Instead}
 	for _, rec := range r.Records {
 		all = append(all, rec.String())
 	}

@@ -19,25 +19,24 @@ var scopes = []struct {
 	{ScopeSmartHost, "Each smart host", "A relay that takes our mail."},
 }
 
-var changes = map[string]string{
-	"=": "fixed",
-	"v": "may be lowered",
-	"^": "may be raised",
-	"x": "may be lowered or raised",
-}
-
 // WriteCatalogue prints the checks as a document: docs/checks.md.
 func WriteCatalogue(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString(`# Checks
 
 What the preflight looks at, in the order of its reports. This page is printed by the
-program from the checks themselves; ` + "`relay preflight --explain ID`" + ` says the same of one.
+program from the checks themselves; ` + "`relay preflight --explain ID`" + ` says the same of one,
+and tells whoever has not met them yet what PTR, A, EHLO, MX, SPF, DKIM and DMARC are.
 
 A *mandatory* check that fails stops direct delivery from that source, or of that sender
 domain. A *recommended* one degrades the verdict, an *informational* one never counts.
 An answer that did not come makes a check unknown, never a failure. A check that needs
-another waits for it, so that one fault is one finding.
+another waits for it, so that one fault is one finding. A definite failure that DNS told is
+asked for once more at the zone's own servers before it is believed. Where receivers say
+otherwise of what passes, it is printed as a recommendation, whatever its severity.
+
+Names and addresses are examples: the server is mail.example.net, 192.0.2.25, and sends for
+example.net. Of a standard's words one sentence is quoted, of replies those that are known.
 `)
 	for _, s := range scopes {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n", s.title, s.intro)
@@ -54,15 +53,24 @@ another waits for it, so that one fault is one finding.
 func (c *Check) describe(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### %s\n\n", c.ID)
 	fmt.Fprintf(b, "%s. %s.\n\n", upperFirst(c.Title), upperFirst(c.Why))
-	change := changes[c.Change]
-	if setting := follows[c.ID]; setting != "" {
-		change = "follows `" + setting + "`"
-	}
-	fmt.Fprintf(b, "%s, %s. %s.", upperFirst(string(c.Severity)), change, c.Ref)
+	item := func(label, what string) { fmt.Fprintf(b, "- *%s:* %s\n", label, what) }
+	item("How", c.How)
+	item("Found", code(c.Found)+", *expected:* "+code(c.Expected)+".")
+	item("Mended by", code(c.Mend)+". Ask "+sentenceEnd(c.Ask))
+	item("Rests on", c.rests())
+	item("Receivers", c.actors())
+	item("Severity", c.rights())
 	if len(c.Needs) > 0 {
-		fmt.Fprintf(b, " Needs %s.", strings.Join(c.Needs, ", "))
+		item("Waits for", strings.Join(c.Needs, ", ")+".")
 	}
-	b.WriteString("\n")
+}
+
+// code sets text as it is printed apart, whatever marks it has of its own.
+func code(s string) string {
+	if strings.Contains(s, "`") {
+		return "`` " + s + " ``"
+	}
+	return "`" + s + "`"
 }
 
 func upperFirst(s string) string {

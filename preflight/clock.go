@@ -41,6 +41,17 @@ var hostClock = &Check{
 	Why:      "Yahoo and others refuse a Date that is out of range, and a signature with a wrong time may not be valid yet or any more",
 	Ref:      "RFC 5322 section 3.6.1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
+	Words: Words{
+		How:       "Compares the year with the one in which this program was made. Then takes the time that mail servers tell in their greetings when port 25 is tried: one within 5 minutes of ours passes, all of them further off fail. Where nobody told the time, the kernel says whether the clock is kept right.",
+		Found:     "the clock is 3 h 12 m behind",
+		Expected:  "within 5 min",
+		Mend:      "timedatectl set-ntp true",
+		Ask:       "whoever runs this machine",
+		Quote:     "The origination date specifies the date and time at which the creator of the message indicated that the message was complete and ready to enter the mail delivery system.",
+		Receivers: "Yahoo, for one, names a date out of range among its reasons to refuse.",
+		Varies:    "mandatory where the year lies before that of this program; informational where only the kernel says that nothing keeps the clock right",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		c := systemClock
 		if p.run.out.Clock != nil {

@@ -18,6 +18,14 @@ var dnsAuthConsistent = &Check{
 	Ref:      "RFC 1912 section 2.8",
 	Needs:    []string{"DNS-REACHABLE"},
 	Final:    true,
+	Words: Words{
+		How:      "Asks every server of the zones that matter (EHLO name and reverse name for a source; SPF, MX, DMARC and DKIM for a sender domain) for the names we need. All answers have to be alike. A server that refuses, fails or has no authority counts only where another one has; one that is silent counts for nothing.",
+		Found:    "ns2.invalid (127.0.0.2): REFUSED",
+		Expected: "all agree",
+		Mend:     "dig @ns2.invalid example.net SOA +norecurse",
+		Ask:      "whoever runs the zone",
+		Basis:    "RFC 1912 section 2.8 calls a server that is named for a zone and does not serve it lame, and asks to avoid that.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		if p.run.out.Asker == nil {
 			return skip("authoritative servers are not asked")
@@ -72,6 +80,6 @@ func (p *Probe) unifying(ctx context.Context, c consensus) Remedy {
 	d.whose(&r)
 	r.Message = fmt.Sprintf("Please look at the name servers of %s: %s. Whoever asks that server gets a wrong answer or none.",
 		c.zone, strings.TrimSuffix(strings.Join(c.faults, "; "), "."))
-	r.Steps = []string{"It is for " + r.Who + ".", fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
+	r.Steps = []string{fmt.Sprintf("dig @%s %s %s +norecurse", c.server, c.topic.name, c.topic.t)}
 	return r
 }

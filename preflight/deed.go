@@ -37,11 +37,11 @@ func (r Remedy) empty() bool {
 }
 
 // take joins a finding whose remedy is this deed: they share a record, or both
-// need none and say the same, or set the same.
+// need none and have one title and setting.
 func (d *deed) take(f Finding) bool {
 	r := f.Remedy
 	shared := slices.ContainsFunc(r.Records, func(rec Record) bool { return slices.Contains(d.lines, rec.String()) })
-	if !shared && (len(r.Records)+len(d.lines) > 0 || r.Title != d.Title || r.Setting != d.Setting || r.Setting == "" && !slices.Equal(r.Steps, d.Steps)) {
+	if !shared && (len(r.Records)+len(d.lines) > 0 || r.Title == "" || r.Title != d.Title || r.Setting != d.Setting) {
 		return false
 	}
 	d.findings = append(d.findings, f)
@@ -51,10 +51,17 @@ func (d *deed) take(f Finding) bool {
 			d.Records = append(slices.Clip(d.Records), rec)
 		}
 	}
-	d.Message, d.Setting, d.Who = cmp.Or(d.Message, r.Message), cmp.Or(d.Setting, r.Setting), cmp.Or(d.Who, r.Who)
+	d.Message, d.Who = cmp.Or(d.Message, r.Message), cmp.Or(d.Who, r.Who)
+	if d.Setting == "" {
+		d.Setting, d.Under, d.Instead = r.Setting, r.Under, r.Instead
+	}
 	d.Steps = union(d.Steps, r.Steps)
+	d.Steps = d.Steps[:min(len(d.Steps), maxSteps)]
 	return true
 }
+
+// maxSteps of a deed: who has silent zones by the hundred needs no hundred commands.
+const maxSteps = 12
 
 // worth says what depends on the deed.
 func (t *text) worth(d *deed) string {
@@ -100,6 +107,9 @@ func (t *text) deed(d *deed) {
 
 // instructions: what can be copied stands alone and is never wrapped.
 func (t *text) instructions(r Remedy) {
+	if len(r.Records) == 0 && r.Who != "" && !strings.HasPrefix(r.Who, "you") {
+		t.para(5, "It is for "+sentenceEnd(r.Who))
+	}
 	t.records(r)
 	if r.Message != "" {
 		t.para(5, "Send them this:")
@@ -107,15 +117,37 @@ func (t *text) instructions(r Remedy) {
 		t.para(7, r.Message)
 		t.gap()
 	}
+	runs, steps := byRun(r.Steps)
+	t.steps(runs)
+	if r.Instead != "" { // the other way comes last
+		t.steps(steps)
+		steps = nil
+	}
 	if r.Setting != "" {
-		t.para(5, t.settingWords(r.Setting))
+		if len(runs) > 0 || r.Instead != "" {
+			t.gap()
+		}
+		t.para(5, t.settingWords(r))
 		t.gap()
 		for l := range strings.Lines(r.Setting) {
 			t.line("       " + clean(strings.TrimRight(l, "\n"), t.o.ASCII))
 		}
 		t.gap()
 	}
-	t.steps(r.Steps)
+	t.steps(steps)
+}
+
+// byRun takes the commands that change something from the steps: they come before
+// the setting that relies on them.
+func byRun(steps []string) (runs, others []string) {
+	for _, s := range steps {
+		if leads(s) == runLead {
+			runs = append(runs, s)
+		} else {
+			others = append(others, s)
+		}
+	}
+	return runs, others
 }
 
 func (t *text) records(r Remedy) {
@@ -176,10 +208,12 @@ func leads(step string) string {
 	case "dig", "nslookup", "host", "openssl", "ip":
 		return "Look yourself:  "
 	case "relay", "systemctl":
-		return "Run:  "
+		return runLead
 	}
 	return ""
 }
+
+const runLead = "Run:  "
 
 // sentence starts with a capital and ends with a full stop.
 func sentence(s string) string {

@@ -22,6 +22,15 @@ var ptrDelegation = &Check{
 	Why:      "only whoever runs that zone can give the address a name: the provider as a rule, unless it was delegated on",
 	Ref:      "RFC 2317 section 4; RFC 8020 section 2",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Words: Words{
+		How:       "Asks for the SOA of the reverse name: its owner is the zone to edit, where a classless delegation leads as well. Then for the servers of that zone and its mailbox. It passes when they are known, and is printed beside whatever is wrong with the name. Where the resolver has no answer the way is walked from the root.",
+		Found:     "zone 2.0.192.in-addr.arpa, ns.dnstest.invalid, hostmaster@2.0.192.in-addr.arpa: CNAME loop at 25.2.0.192.in-addr.arpa",
+		Expected:  "a zone, and servers that answer for it",
+		Mend:      "nslookup -q=ns 2.0.192.in-addr.arpa.",
+		Ask:       "whoever holds the network: the provider of the address as a rule",
+		Basis:     "It is no demand but an answer: whom to ask for the record.",
+		Receivers: "None: it is for whoever has to mend the name.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.names(ctx)
 		if !definite(a) {

@@ -17,8 +17,15 @@ var dkimConfigured = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "Gmail, Yahoo and Outlook want larger senders to sign, and forwarded mail passes by nothing else",
-	Ref:      "RFC 6376 section 1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:      "Looks whether the [[domain]] has a key under `dkim`. Nothing is asked of DNS.",
+		Found:    "no DKIM key for example.net",
+		Expected: "one",
+		Mend:     "relay dkim new example.net",
+		Ask:      "you",
+		Basis:    "No standard demands it. Google and Microsoft ask it of whoever sends them more than 5,000 messages a day, Yahoo of whoever sends in bulk.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		if n := len(p.Sender.Keys); n > 0 {
 			return pass("%s", list(selectors(p.Sender.Keys)))
@@ -33,10 +40,8 @@ func (p *Probe) firstKey() Remedy {
 		Title:   "Make a DKIM key for " + p.Sender.Domain,
 		Who:     "you",
 		Setting: `dkim = ["k1"]`,
-		Steps: []string{
-			"relay dkim new " + p.Sender.Domain,
-			"The key comes first; then the setting goes under the [[domain]] named " + p.Sender.Domain + ".",
-		},
+		Under:   "the [[domain]] named " + p.Sender.Domain,
+		Steps:   []string{"relay dkim new " + p.Sender.Domain},
 	}
 }
 
@@ -105,8 +110,16 @@ var dkimPublished = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "a signature whose key cannot be found counts as none",
-	Ref:      "RFC 6376 section 3.6.2",
+	Ref:      "RFC 6376 section 3.6.2.1",
 	Needs:    []string{"DKIM-CONFIGURED"},
+	Words: Words{
+		How:      "Asks for TXT at SELECTOR._domainkey.DOMAIN of each key, following aliases. There has to be one record, and its p= must not be empty, which means revoked.",
+		Found:    "k1._domainkey.example.net: NXDOMAIN",
+		Expected: "one record",
+		Mend:     `k1._domainkey.example.net. 3600 IN TXT "v=DKIM1; k=rsa; p=..."`,
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    `All DKIM keys are stored in a subdomain named "_domainkey".`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		r := p.keyRemedy()
 		var found []string
@@ -145,8 +158,17 @@ var dkimMatchesKey = &Check{
 	Severity: Recommended,
 	Change:   "^",
 	Why:      "a signature that does not verify is worse than none: it looks like forged mail",
-	Ref:      "RFC 6376 section 3.6.1",
+	Ref:      "RFC 6376 section 6.1.3",
 	Needs:    []string{"DKIM-PUBLISHED"},
+	Here:     true,
+	Words: Words{
+		How:      "Compares the public key in DNS with that of the file on disk, in whichever of the two forms an RSA key is written, and the kind of key. Another key, or a record that cannot be read, fails. Each is shown by the beginning of its SHA-256.",
+		Found:    "k1._domainkey.example.net is another key (rsa, sha256 ab12cd34..)",
+		Expected: "rsa, sha256 ab12cd34..",
+		Mend:     `k1._domainkey.example.net. 3600 IN TXT "v=DKIM1; k=rsa; p=..."`,
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    "If the signature does not validate, the Verifier SHOULD ignore the signature and return PERMFAIL (signature did not verify).",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		r := p.keyRemedy()
 		var found, expected []string

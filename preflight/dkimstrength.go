@@ -22,6 +22,16 @@ var dkimStrength = &Check{
 	Why:      "a signature by an RSA key under 1024 bits counts as none, and keys under 2048 bits are going the same way",
 	Ref:      "RFC 8301 section 3.2; RFC 8463 section 3",
 	Needs:    []string{"DKIM-CONFIGURED"},
+	Words: Words{
+		How:       "Reads each key. RSA under 2048 bits fails, and under 1024 bits it is said that it counts as no signature. Ed25519 passes beside an RSA key; alone it is noted.",
+		Found:     "k1 rsa 1024",
+		Expected:  "rsa >=2048",
+		Mend:      "relay dkim new example.net --selector k2",
+		Ask:       "you",
+		Quote:     "Signers MUST use RSA keys of at least 1024 bits for all keys.",
+		Receivers: "Verifiers take an RSA key under 1024 bits for none.",
+		Varies:    "informational where there is only an Ed25519 key",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		var weak, good, other []string
 		least := rsaGood
@@ -82,6 +92,7 @@ func (p *Probe) rotation() Remedy {
 		Title:   "Make a new DKIM key for " + p.Sender.Domain,
 		Who:     "you",
 		Setting: fmt.Sprintf("dkim = [%s]", list(append(kept, fmt.Sprintf("%q", next)))),
+		Under:   "the [[domain]] named " + p.Sender.Domain,
 		Steps: []string{
 			fmt.Sprintf("relay dkim new %s --selector %s", p.Sender.Domain, next),
 			"Leave the old record where it is for a week: mail on its way is still signed with it.",
@@ -98,6 +109,15 @@ var dkimFlags = &Check{
 	Why:      "mail signed with a key in testing counts as unsigned, and one that is not for email or sha256 verifies nothing",
 	Ref:      "RFC 6376 section 3.6.1",
 	Needs:    []string{"DKIM-MATCHES-KEY"},
+	Words: Words{
+		How:       "Reads the published record of each key. t=y (testing), an s= without email or * and an h= without sha256 fail.",
+		Found:     "k1._domainkey.example.net: t=y (testing)",
+		Expected:  "none",
+		Mend:      `k1._domainkey.example.net. 3600 IN TXT "v=DKIM1; k=rsa; p=..."`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "Verifiers MUST NOT treat messages from Signers in testing mode differently from unsigned email, even should the signature fail to verify.",
+		Receivers: "Verifiers, which treat such mail as unsigned.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		r := p.keyRemedy()
 		var found []string

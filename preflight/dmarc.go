@@ -18,8 +18,16 @@ var dmarcPresent = &Check{
 	Severity: Recommended,
 	Change:   "^",
 	Why:      "Gmail (4.7.31, 5.7.40) and Outlook want one of larger senders, if only p=none",
-	Ref:      "RFC 9989 section 4.10",
+	Ref:      "RFC 9989 section 5.1.4; RFC 9989 section 4.10",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:      "Asks for TXT at _dmarc. of the From domain and of the domains above it, eight questions at most, until a record is found that applies. None at all fails, if every answer is definite.",
+		Found:    "no DMARC record for example.net",
+		Expected: "one",
+		Mend:     `_dmarc.example.net. 3600 IN TXT "v=DMARC1; p=none; rua=mailto:postmaster@example.net"`,
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    `For best results, Domain Owners usually start with "p=none" (see Section 5.1.5) with the "rua" tag containing a URI that references the mailbox created in the previous step.`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		domain := p.Sender.Domain
 		w := p.walk(ctx, domain)
@@ -56,8 +64,17 @@ var dmarcValid = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "two records, or one that does not begin with v=DMARC1, count as none; a tag that cannot be read is ignored, and a policy with it",
-	Ref:      "RFC 9989 section 4.7; RFC 9989 section 4.8",
+	Ref:      "RFC 9989 section 4.10; RFC 9989 section 4.7; RFC 9989 section 4.8",
 	Needs:    []string{"DMARC-PRESENT"},
+	Words: Words{
+		How:       "Reads the record that applies. Two records at one name, one that does not begin with v=DMARC1 and one with a tag twice count as none. Tags with values that cannot be read fail too. A missing p= (which means none) and tags that RFC 9989 has dropped are only noted.",
+		Found:     "2 records, which count as none",
+		Expected:  "one record, v=DMARC1 first",
+		Mend:      `_dmarc.example.net. 3600 IN TXT "v=DMARC1; p=none; rua=mailto:d@example.net"`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "If multiple DMARC Policy Records are returned for a single target, they are all discarded.",
+		Receivers: "Whoever checks DMARC: to them the domain has no policy.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.ask(ctx, dmarcQuestion+p.Sender.Domain, dns.TypeTXT)
 		if len(dmarcTexts(a)) == 0 {
@@ -131,6 +148,15 @@ var dmarcRUA = &Check{
 	Why:      "reports go to an address of another organisation only if its domain says that it takes them",
 	Ref:      "RFC 9990 section 4",
 	Needs:    []string{"DMARC-VALID"},
+	Words: Words{
+		How:       "Takes each address of rua= that is of another organisation, and asks for TXT at DOMAIN._report._dmarc.TARGET, which has to say v=DMARC1. A definite answer without that fails.",
+		Found:     "reports.example.org does not take the reports for example.net (NXDOMAIN)",
+		Expected:  "authorised",
+		Mend:      `example.net._report._dmarc.reports.example.org. 3600 IN TXT "v=DMARC1"`,
+		Ask:       "whoever runs the zone of the target",
+		Quote:     "It is possible to specify destinations for the different reports that are outside the authority of the Domain Owner making the request.",
+		Receivers: "Those that send reports: without the record they send none.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		rec, open := p.walk(ctx, p.Sender.Domain).applies()
 		switch {

@@ -18,9 +18,19 @@ var dnsblUsable = &Check{
 	Why:      "a list that refuses us or has died says nothing of our addresses, and reads like one that does not list them, or lists them all",
 	Ref:      "RFC 5782 section 5",
 	Needs:    []string{"DNS-REACHABLE"},
+	Outward:  true,
+	Words: Words{
+		How:       "Asks every list for its test entries: 127.0.0.2 has to be listed and 127.0.0.1 not. An answer 127.255.255.x is a refusal, one outside 127.0.0.0/8 means that the list is dead. It is asked every six hours. A list that does not answer leaves this unknown.",
+		Found:     "zen.spamhaus.org refuses: asked through an open resolver, or from an address with a provider's default name (127.255.255.254)",
+		Expected:  "every list answers",
+		Mend:      `dnsbl = ["KEY.zen.dq.spamhaus.net"]`,
+		Ask:       "you; else whoever runs the list",
+		Quote:     "IPv4-based DNSxLs MUST contain an entry for 127.0.0.2 for testing purposes.",
+		Receivers: "None sees it.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.noLists(); why != "" {
-			return skip(why)
+		if len(p.Plan.Policy.DNSBL) == 0 {
+			return skip(noLists)
 		}
 		const expected = "every list answers"
 		var bad, good []string
@@ -50,21 +60,13 @@ var dnsblUsable = &Check{
 // unusable says what to do about a list that is of no use.
 func unusable(l listLook) string {
 	if l.list.spamhaus() && strings.HasPrefix(l.trouble, "refuses") {
-		return `Ask through a resolver of your own, for example unbound on this host with [dns] servers = ["127.0.0.1"], or with a key: dnsbl = ["KEY.zen.dq.spamhaus.net"] under [preflight].`
+		return `Ask through a resolver of your own, for example unbound on this host with servers = ["127.0.0.1:53"] under [dns], or with a key: dnsbl = ["KEY.zen.dq.spamhaus.net"] under [preflight].`
 	}
 	return fmt.Sprintf("Take %s out of dnsbl under [preflight], unless its operator says how it can be asked.", l.list)
 }
 
-// noLists says why no list is asked, "" if some are.
-func (p *Probe) noLists() string {
-	switch {
-	case p.Plan.Policy.Private:
-		return "private"
-	case len(p.Plan.Policy.DNSBL) == 0:
-		return "no block list is configured"
-	}
-	return ""
-}
+// noLists is why no list is asked.
+const noLists = "no block list is configured"
 
 var dnsblClean = &Check{
 	ID:       "DNSBL-CLEAN",
@@ -76,9 +78,18 @@ var dnsblClean = &Check{
 	Why:      "Gmail, Outlook, Yahoo, Apple, Orange and whoever runs a filter refuse or sort out mail from a listed address",
 	Ref:      "RFC 5782 section 2.1; RFC 5782 section 2.4",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Outward:  true,
+	Words: Words{
+		How:      "Asks each usable list for the address, octets or nibbles backwards, and reads the answer by the codes of that list; for a listing also its TXT. A listing fails. It is asked every six hours; a list that does not answer is left out, and without any that does it is skipped.",
+		Found:    "192.0.2.25 is listed by zen.spamhaus.org: PBL (127.0.0.10)",
+		Expected: "not listed",
+		Mend:     "https://check.spamhaus.org/listed/?searchterm=192.0.2.25 says why, and how to leave.",
+		Ask:      "you, at each list",
+		Basis:    "No standard demands it; RFC 5782 says how the lists are asked, and each list says what puts an address on it.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.noLists(); why != "" {
-			return skip(why)
+		if len(p.Plan.Policy.DNSBL) == 0 {
+			return skip(noLists)
 		}
 		addr := p.addr()
 		var listed, clean []string

@@ -20,6 +20,15 @@ var dnsView = &Check{
 	Ref:      "RFC 9499 section 6",
 	Needs:    []string{"EHLO-PUBLIC-NAME"},
 	Final:    true,
+	Words: Words{
+		How:       "Asks for A and AAAA of the EHLO name twice: through the resolver, and at the zone's own servers. It fails where the resolver answers with authority of its own, or with an address that is not public, and the others say something else. A mere difference is an old answer, and passes.",
+		Found:     "A of mail.example.net: inside 10.0.0.5, outside 192.0.2.25 (split view)",
+		Expected:  "same",
+		Mend:      `servers = ["127.0.0.1:53"]`,
+		Ask:       "whoever runs this machine and its network; the setting goes under [dns]",
+		Basis:     "It demands nothing, but has the words for it: view, split DNS.",
+		Receivers: "None sees our view.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		if p.run.out.Asker == nil {
 			return skip("authoritative servers are not asked")

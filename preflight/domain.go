@@ -34,8 +34,16 @@ var senderResolves = &Check{
 	Severity: Mandatory,
 	Change:   "v",
 	Why:      "Postfix (450 4.1.8), Yahoo and Apple refuse a sender whose domain could not take a bounce",
-	Ref:      "RFC 5321 section 5.1",
+	Ref:      "RFC 5321 section 2.3.5; RFC 5321 section 5.1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:      "Asks for MX of the MAIL FROM domain, and where there is none for A and AAAA. Any of them passes. A definite answer to all three without one fails.",
+		Found:    "example.net has no MX, A or AAAA record (NODATA)",
+		Expected: "an MX, A or AAAA record",
+		Mend:     "example.net. 3600 IN MX 10 mx.example.net.",
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    "Only resolvable, fully-qualified domain names (FQDNs) are permitted when domain names are used in SMTP.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		const expected = "an MX, A or AAAA record"
 		mx := p.exchangers(ctx)
@@ -66,6 +74,15 @@ var mxPresent = &Check{
 	Why:      "bounces and replies find their way by it; the address record serves too, but nobody maintains it for mail",
 	Ref:      "RFC 5321 section 5.1",
 	Needs:    []string{"SENDER-RESOLVES"},
+	Words: Words{
+		How:       "Asks for MX of the MAIL FROM domain. A domain that has only an address fails, which counts for nothing: mail for it goes to that address. The exchangers need not be this relay, and are never compared with it.",
+		Found:     "implicit: example.net has only an address",
+		Expected:  "MX",
+		Mend:      "example.net. 3600 IN MX 10 mx.example.net.",
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "If an empty list of MXs is returned, the address is treated as if it was associated with an implicit MX RR, with a preference of 0, pointing to that host.",
+		Receivers: "None is known to act on it.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.exchangers(ctx)
 		switch {
@@ -104,6 +121,14 @@ var mxNotNull = &Check{
 	Why:      "Postfix refuses senders that could not take a bounce (550 5.7.27), and so does Yahoo",
 	Ref:      "RFC 7505 section 4.2",
 	Needs:    []string{"SENDER-RESOLVES"},
+	Words: Words{
+		How:      "Looks at the MX records of the MAIL FROM domain. A single one whose exchanger is the root (`MX 0 .`) says that the domain takes no mail, and fails.",
+		Found:    "null MX: 0 .",
+		Expected: "a real MX",
+		Mend:     "example.net. 3600 IN MX 10 mx.example.net.",
+		Ask:      "whoever runs the zone of the domain; or send from another domain",
+		Quote:    "... mail systems SHOULD NOT publish a null MX record for domains that they use in RFC5321.MailFrom or RFC5322.From addresses.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a, r := p.mxRecords(ctx)
 		if r != nil && r.Status == Skip {
@@ -131,6 +156,15 @@ var mxNotIP = &Check{
 	Why:      "an MX names a host; an address in its place is a name that does not exist",
 	Ref:      "RFC 5321 section 5.1",
 	Needs:    []string{"MX-NOT-NULL"},
+	Words: Words{
+		How:       "Looks at the exchangers in the MX records of the MAIL FROM domain. One that reads as an IP address fails: as a name it does not exist.",
+		Found:     "MX 10 192.0.2.10. is an address",
+		Expected:  "a name",
+		Mend:      "example.net. 3600 IN MX 10 mx.example.net.",
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "When a domain name associated with an MX RR is looked up and the associated data field obtained, the data field of that response MUST contain a domain name.",
+		Receivers: "Those that send bounces and replies to the domain.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a, r := p.mxRecords(ctx)
 		if r != nil {
@@ -144,7 +178,7 @@ var mxNotIP = &Check{
 			if err != nil {
 				continue
 			}
-			found = append(found, data(rr))
+			found = append(found, "MX "+data(rr)+" is an address")
 			name, there := p.exchangerName(ctx, a.Name, ip, &next)
 			fix.Records = append(fix.Records, record(Remove, a.Name, "MX", data(rr)),
 				record(Add, a.Name, "MX", fmt.Sprintf("%d %s", rr.Pref, absolute(name))))
@@ -185,6 +219,15 @@ var mxNotAlias = &Check{
 	Why:      "an exchanger must not be an alias; some senders do not follow it and your bounces are lost",
 	Ref:      "RFC 2181 section 10.3; RFC 5321 section 5.1",
 	Needs:    []string{"MX-NOT-IP"},
+	Words: Words{
+		How:       "Asks for A of each exchanger of the MAIL FROM domain, of 32 at most. A CNAME at its name fails.",
+		Found:     "mx.example.net is an alias of in.isp.example.org",
+		Expected:  "an address record",
+		Mend:      "mx.example.net. 3600 IN A 192.0.2.10",
+		Ask:       "whoever runs the zone of the exchanger",
+		Quote:     "The domain name used as the value of a NS resource record, or part of the value of a MX resource record must not be an alias.",
+		Receivers: "Those that send bounces and replies to the domain: some follow an alias, some do not.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a, r := p.mxRecords(ctx)
 		if r != nil {
@@ -212,6 +255,15 @@ var mxResolves = &Check{
 	Why:      "an exchanger that cannot be reached loses or delays bounces and replies",
 	Ref:      "RFC 5321 section 5.1",
 	Needs:    []string{"MX-NOT-IP"},
+	Words: Words{
+		How:       "Asks for A and AAAA of each exchanger of the MAIL FROM domain, of 32 at most. Each needs a public address. One without fails, if both answers are definite.",
+		Found:     "mx2.example.net has no address (NXDOMAIN)",
+		Expected:  "all",
+		Mend:      "example.net. 3600 IN MX 20 mx2.example.net.",
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "That domain name, when queried, MUST return at least one address record (e.g., A or AAAA RR) that gives the IP address of the SMTP server to which the message should be directed.",
+		Receivers: "Those that send bounces and replies to the domain.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a, r := p.mxRecords(ctx)
 		if r != nil {

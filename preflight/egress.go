@@ -19,10 +19,19 @@ var egressKnown = &Check{
 	Severity: Mandatory,
 	Change:   "=",
 	Why:      "receivers judge the address they see; behind address translation nobody but the operator can say which it is",
-	Ref:      "RFC 8601 section 3",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:       "Takes `public` of the source, else `bind` if that is a public address, else an address that two independent parties have seen us by. It fails where none of these says an address. With discovery = \"active\" and nobody to be reached it is unknown.",
+		Found:     "no public address for source wan4 (bound to 10.0.0.5)",
+		Expected:  "one",
+		Mend:      `public = "203.0.113.5"`,
+		Ask:       "you; the provider of the connection knows it",
+		Basis:     "No standard demands it: an address behind translation cannot be found from outside, so whoever runs the machine has to say which it is.",
+		Receivers: "All judge the address that they see; none says which it was unless it refuses.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		s := p.Source
+		named := sourceNamed(s)
 		switch a := p.addr(); {
 		case s.learned != nil:
 			return pass("%s leaves from %s, as %s saw; to pin it: public = %q", s.Name, a, both(s.learned), a)
@@ -33,7 +42,7 @@ var egressKnown = &Check{
 			Title:   "Say which address the world sees " + s.Name + " by",
 			Who:     "you; the provider of the connection knows it",
 			Setting: `public = "203.0.113.5"`,
-			Steps:   []string{"The address goes under the [[source]] named " + s.Name + "; the one printed here is an example."},
+			Under:   named + ", your own address in place of this one",
 		}
 		if s.Public != "" {
 			return fail(r, "one", "public = %q of source %s is not an address", s.Public, s.Name)
@@ -46,6 +55,9 @@ var egressKnown = &Check{
 	},
 }
 
+// sourceNamed says where the settings of a source stand.
+func sourceNamed(s *Source) string { return "the [[source]] named " + s.Name }
+
 // nameless is a source that nobody has told us the address of.
 func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
 	res := fail(r, "one", "no public address for source %s (%s)", p.Source.Name, bound)
@@ -56,7 +68,8 @@ func (p *Probe) nameless(ctx context.Context, r Remedy, bound string) Result {
 	vs := p.run.seen.views(p.Source.key(), time.Now())
 	if len(vs) > 0 && vs[0].asked { // not to be believed, but worth a look
 		res.Remedy.Setting = fmt.Sprintf("public = %q", vs[0].addr)
-		res.Remedy.Steps = []string{fmt.Sprintf("The address goes under the [[source]] named %s; it is the one that %s saw: make sure that it is yours, and stays.", p.Source.Name, both(vs[0].operators))}
+		res.Remedy.Under = sourceNamed(p.Source)
+		res.Remedy.Steps = []string{fmt.Sprintf("It is the address that %s saw: make sure that it is yours, and stays.", both(vs[0].operators))}
 	}
 	switch active := p.Plan.Policy.Discovery == DiscoverActive; {
 	case active && len(vs) == 0:
@@ -84,6 +97,15 @@ var egressPublic = &Check{
 	Why:      "no receiver can answer, name or trust an address that is not on the public internet",
 	Ref:      "RFC 6890 section 2.2.2",
 	Needs:    []string{"EGRESS-KNOWN"},
+	Words: Words{
+		How:       "Looks the address up in the registries of special-purpose addresses, IPv4 and IPv6. It fails for private, shared, link-local, documentation, multicast and reserved ones. Nothing is asked of DNS.",
+		Found:     "100.64.3.9 is shared address space (RFC 6598)",
+		Expected:  "a public address",
+		Mend:      "Get a public address for wan4",
+		Ask:       "the provider of the connection",
+		Basis:     "IANA's registries of special-purpose addresses say which addresses are not globally reachable.",
+		Receivers: "None can be reached from such an address; what they see is another one.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		a := p.addr()
 		what, special := p.Plan.special(a)
@@ -112,8 +134,17 @@ var egressBindable = &Check{
 	Severity: Mandatory,
 	Change:   "=",
 	Why:      "mail that cannot leave from this address would leave from another, which has no name, or not at all",
-	Ref:      "RFC 6724 section 5",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
+	Words: Words{
+		How:       "Binds a TCP socket to `bind`, at a port that the system chooses, and closes it again. An address that is on no interface fails, and so does one of another family than the public address. Where the system is short of sockets or memory it is unknown.",
+		Found:     "cannot bind 192.0.2.25: not on any interface",
+		Expected:  "bindable",
+		Mend:      `bind = "192.0.2.25"`,
+		Ask:       "you, under the [[source]]",
+		Basis:     "No standard demands it. Unbound, mail would leave from whatever address the system picks.",
+		Receivers: "All judge the address that mail leaves from.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		bind := p.Source.Bind
 		if bind == "" {
@@ -121,7 +152,8 @@ var egressBindable = &Check{
 		}
 		r := Remedy{
 			Title: "Bind " + p.Source.Name + " to an address of this machine",
-			Who:   "you, under the [[source]] named " + p.Source.Name,
+			Who:   "you, under " + sourceNamed(p.Source),
+			Under: sourceNamed(p.Source),
 		}
 		if all := p.bindable(); len(all) > 0 {
 			r.Setting = fmt.Sprintf("bind = %q", all[0])

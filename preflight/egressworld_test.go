@@ -36,6 +36,7 @@ func (w *world) usual() {
 //	listener=NAME, certificate=none|expired|soon|early|other|lone|foreign|broken, auth, listen=ADDR
 //	temporary=ADDR       an IPv6 privacy address
 //	used=ADDR,EHLO,AGE   a delivery that was
+//	stun=ADDR            what two services that are asked over UDP saw
 func (w *world) setEgress(key, value string) (done bool, err error) {
 	switch key {
 	case "discovery":
@@ -71,6 +72,10 @@ func (w *world) setEgress(key, value string) (done bool, err error) {
 		return true, err
 	case "used":
 		return true, w.used(strings.Split(value, ","))
+	case "stun":
+		a, err := netip.ParseAddr(value)
+		preflight.NoteSTUN(w.seen, &w.plan.Sources[0], a, "stun.example.org", "whoami.example.net")
+		return true, err
 	default:
 		return false, nil
 	}

@@ -54,11 +54,11 @@ func (t *text) fates() (ss []string) {
 	r := t.r
 	switch {
 	case r.Plan.Foreign:
-		return []string{t.foreignFate()}
+		return t.others([]string{t.foreignFate()})
 	case r.Plan.SmartHostOnly:
 		return []string{"Everything goes to " + t.relayName() + "; the checks of direct sending do not apply."}
 	case rank(r.Overall) > rank(Degraded):
-		return []string{t.fate(t.until(r.Overall, ""), "mail", r.Action)}
+		return t.others([]string{t.fate(t.until(r.Overall, ""), "mail", r.Action)})
 	}
 	for _, v := range r.Sources {
 		if rank(v.Status) > rank(Degraded) {
@@ -70,6 +70,7 @@ func (t *text) fates() (ss []string) {
 			ss = append(ss, t.fate(t.until(v.Status, v.Name), "mail of "+v.Name, v.Action))
 		}
 	}
+	ss = t.others(ss)
 	switch {
 	case r.Action == "settling":
 		ss = append(ss, "All is well again; direct delivery resumes when the old answers have left everyone's cache.")
@@ -79,6 +80,50 @@ func (t *text) fates() (ss []string) {
 		ss = append(ss, "Mail goes direct.")
 	}
 	return ss
+}
+
+// others adds to what was said the deeds that stop some mail and were not named:
+// they are for another source or sender domain.
+func (t *text) others(ss []string) []string {
+	var whose []string
+	by := map[string][]string{}
+	for _, d := range t.deeds {
+		what := t.holds(d)
+		if n := t.number(d); what != "" && !strings.Contains(strings.Join(ss, " "), n) {
+			if by[what] == nil {
+				whose = append(whose, what)
+			}
+			by[what] = append(by[what], n)
+		}
+	}
+	for i, what := range whose {
+		verb := " stops "
+		if len(by[what]) > 1 {
+			verb = " stop "
+		}
+		lead := ""
+		if i == 0 && t.r.Overall == Fail {
+			lead, verb = "After that ", " still"+verb
+		}
+		ss = append(ss, lead+and(by[what])+verb+what+".")
+	}
+	return ss
+}
+
+// holds says which mail cannot leave before a deed is done, "" if all can.
+func (t *text) holds(d *deed) (mail string) {
+	for _, f := range d.findings {
+		switch {
+		case !blocks(f.Result) || f.SmartHost != "":
+		case f.Sender == "" && f.Source != "":
+			return "mail from " + f.Source
+		case f.Sender != "" && f.Source != "" && len(t.r.Plan.Sources) > 1:
+			mail = "mail of " + f.Sender + " from " + f.Source
+		case f.Sender != "":
+			mail = "mail of " + f.Sender
+		}
+	}
+	return mail
 }
 
 // until opens the sentence: which deeds it depends on. Those of one subject, or
@@ -104,7 +149,15 @@ func (t *text) until(s Status, subject string) string {
 	case 1:
 		return "Until " + ns[0] + " is done"
 	}
-	return "Until " + strings.Join(ns[:len(ns)-1], ", ") + " and " + ns[len(ns)-1] + " are done"
+	return "Until " + and(ns) + " are done"
+}
+
+// and joins "[1]", "[2]" and "[3]" as one says it.
+func and(all []string) string {
+	if len(all) < 2 {
+		return strings.Join(all, "")
+	}
+	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
 }
 
 // stops tells whether a source or sender cannot send before a deed is done.

@@ -1,112 +1,196 @@
 package preflight
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 )
 
-// Explain prints what a check wants, why, who insists on it and with which
-// words. An unknown id is an error that names those that come near.
-func Explain(w io.Writer, id string) error {
-	c := byID(strings.ToUpper(strings.TrimSpace(id)))
-	if c == nil {
-		return unknownCheck(id)
+// Explain prints all there is to say of a check, or of a notion that several
+// checks are about (PTR, EHLO, MX, ...). An id that is neither is an UnknownID.
+func Explain(w io.Writer, id string, o TextOptions) error {
+	o.Width = cmp.Or(o.Width, 80)
+	t := &text{o: o}
+	switch c, n := byID(idOf(id)), notionOf(idOf(id)); {
+	case c != nil:
+		t.check(c)
+	case n != nil:
+		t.notion(n)
+	default:
+		return UnknownID(id)
 	}
-	t := &text{o: TextOptions{Width: 80}}
-	t.right(c.ID, string(c.Severity))
-	t.gap()
-	t.para(1, "Passes when "+sentenceEnd(c.Title))
-	if c.Why != "" {
-		t.para(1, sentence(c.Why))
-	}
-	t.gap()
-	if c.Ref != "" {
-		t.para(1, "Reference: "+c.Ref)
-	}
-	if s := sentences[c.ID]; s != "" {
-		t.para(3, "\""+s+"\"")
-	}
-	if len(c.Needs) > 0 {
-		t.para(1, "Waits for: "+strings.Join(c.Needs, ", "))
-	}
-	t.para(1, rights(c))
-	if form := remedyForms[c.ID]; form != "" {
-		t.gap()
-		t.para(1, "What mends it, with the names and addresses of an example:")
-		t.gap()
-		t.line("   " + form)
-	}
-	t.replies(c.ID)
 	_, err := w.Write(t.b.Bytes())
 	return err
 }
 
+func idOf(text string) string { return strings.ToUpper(strings.TrimSpace(text)) }
+
+func (t *text) check(c *Check) {
+	t.right(" "+c.ID, string(c.Severity))
+	t.gap()
+	t.para(1, "Passes when "+sentenceEnd(c.Title)+" "+sentence(upperFirst(c.Why)))
+	t.gap()
+	t.field("How", c.How)
+	t.field("Found", c.Found)
+	t.field("Expected", c.Expected)
+	t.field("Mended by", "")
+	t.gap()
+	t.line("     " + clean(c.Mend, t.o.ASCII))
+	t.gap()
+	t.field("Ask", c.Ask)
+	t.field("Rests on", c.rests())
+	t.field("Severity", c.rights())
+	if len(c.Needs) > 0 {
+		t.field("Waits for", strings.Join(c.Needs, ", "))
+	}
+	t.field("Receivers", cmp.Or(c.Receivers, "These refuse or put off mail for it, in such words:"))
+	for _, s := range c.sayings() {
+		t.gap()
+		t.para(11, strings.TrimSpace(s.who()+", "+s.codes+" "+s.status))
+		for _, words := range s.says[:min(len(s.says), 2)] {
+			t.para(13, fmt.Sprintf("%q", words))
+		}
+		t.para(13, "-> "+s.do)
+	}
+}
+
+// field is a label, and what it is about beside it.
+func (t *text) field(label, what string) {
+	lead := fmt.Sprintf(" %-9s ", label)
+	lines := wrap(clean(what, t.o.ASCII), t.o.Width-width(lead)-1)
+	if len(lines) == 0 {
+		lines = []string{""}
+	}
+	for _, l := range lines {
+		t.line(lead + l)
+		lead = strings.Repeat(" ", width(lead))
+	}
+}
+
 func sentenceEnd(s string) string { return strings.TrimSuffix(s, ".") + "." }
 
-// rights says what the operator may do to the severity.
-func rights(c *Check) string {
-	if s := follows[c.ID]; s != "" {
-		return fmt.Sprintf("Its severity follows %s under [preflight].", s)
+// rests is what the check rests on: a standard and its words, or what else.
+func (c *Check) rests() string {
+	first, others, more := strings.Cut(c.Ref, "; ")
+	s := first
+	if c.Quote != "" {
+		s += ": \"" + c.Quote + "\""
 	}
-	may := map[string]string{"v": "may be lowered", "^": "may be raised", "x": "may be lowered or raised"}[c.Change]
-	if may == "" {
-		return `Its severity is fixed; on_fail = "warn" under [preflight] sends in spite of every failure.`
+	if more {
+		s += "; also " + others
 	}
-	return fmt.Sprintf("Its severity %s: %q under [preflight.severity].", may, c.ID)
+	if s != "" && !strings.HasSuffix(s, `."`) {
+		s += "."
+	}
+	return strings.TrimSpace(s + " " + c.Basis)
 }
 
-func (t *text) replies(id string) {
-	first := true
-	for _, s := range sayings {
-		if !slices.Contains(s.names, id) {
-			continue
-		}
-		if first {
-			t.gap()
-			t.para(1, "Receivers that insist, and how they put it:")
-			first = false
-		}
-		t.gap()
-		t.para(3, s.who()+", "+strings.TrimSpace(s.codes+" "+s.status))
-		for _, words := range s.says[:min(len(s.says), 2)] {
-			t.para(5, fmt.Sprintf("%q", words))
-		}
-		t.para(5, "-> "+s.do)
-	}
+var changes = map[string]string{
+	"=": `fixed; on_fail = "warn" under [preflight] sends in spite of every failure`,
+	"v": "may be lowered",
+	"^": "may be raised",
+	"x": "may be lowered or raised",
 }
 
-func unknownCheck(id string) error {
-	near := nearIDs(strings.ToUpper(id))
-	if len(near) == 0 {
-		return fmt.Errorf("there is no check %q; relay preflight --json names them all", id)
+// rights is the severity, when it is another, and what the operator may make of it.
+func (c *Check) rights() string {
+	s := string(c.Severity)
+	if c.Varies != "" {
+		s += "; " + c.Varies
 	}
-	return fmt.Errorf("there is no check %q; near it: %s", id, strings.Join(near, ", "))
+	s = upperFirst(s) + ". "
+	switch {
+	case follows[c.ID] != "":
+		return s + fmt.Sprintf("It follows %s under [preflight].", follows[c.ID])
+	case c.Change == "=":
+		return s + "It is " + changes[c.Change] + "."
+	}
+	return s + fmt.Sprintf("It %s: %q under [preflight.severity].", changes[c.Change], c.ID)
 }
 
-// nearIDs are the ids that share the most with a mistyped one, the nearest first.
-func nearIDs(id string) []string {
-	type near struct {
-		id   string
-		away int
+// sayings are the replies that name the check.
+func (c *Check) sayings() (all []*saying) {
+	for i := range sayings {
+		if slices.Contains(sayings[i].names, c.ID) {
+			all = append(all, &sayings[i])
+		}
 	}
-	var all []near
+	return all
+}
+
+// actors are those who act on the check, in a sentence or two.
+func (c *Check) actors() string {
+	var all []string
+	for _, s := range c.sayings() {
+		if who := s.who() + " " + s.codes; !slices.Contains(all, who) {
+			all = append(all, who)
+		}
+	}
+	if len(all) == 0 {
+		return c.Receivers
+	}
+	return strings.TrimSpace(c.Receivers + " Replies are known of " + strings.Join(all, "; ") + ".")
+}
+
+// UnknownID is the error for an id that nothing is known by.
+type UnknownID string
+
+func (u UnknownID) Error() string {
+	s := fmt.Sprintf("there is nothing to explain by the name %q", shortened(string(u)))
+	id := idOf(string(u))
+	near := slices.DeleteFunc(u.Nearest()[:5], func(name string) bool { return distance(id, name) > max(2, len(id)/3) })
+	if id == "" || len(near) == 0 {
+		return s
+	}
+	return s + "; near it: " + strings.Join(near, ", ")
+}
+
+// TitleOf is what a check or notion is about, in a few words; "" if it is neither.
+func TitleOf(id string) string {
+	if c := byID(id); c != nil {
+		return c.Title
+	}
+	if n := notionOf(id); n != nil {
+		return n.title
+	}
+	return ""
+}
+
+func shortened(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "..."
+	}
+	return s
+}
+
+// Nearest is all that can be explained, what is most like the id first.
+func (u UnknownID) Nearest() (all []string) {
+	for _, n := range notions {
+		all = append(all, n.name)
+	}
 	for _, c := range Checks {
-		away := Distance(id, c.ID)
-		if strings.Contains(c.ID, id) && len(id) >= 3 {
-			away = 0
-		}
-		if away <= max(2, len(id)/3) {
-			all = append(all, near{c.ID, away})
-		}
+		all = append(all, c.ID)
 	}
-	slices.SortStableFunc(all, func(a, b near) int { return a.away - b.away })
-	var ids []string
-	for _, n := range all[:min(len(all), 5)] {
-		ids = append(ids, n.id)
+	id := idOf(string(u))
+	slices.SortStableFunc(all, func(a, b string) int { return distance(id, a) - distance(id, b) })
+	return all
+}
+
+// distance is Distance, but that what contains the other is near it, and what
+// begins with the same word nearer.
+func distance(id, name string) int {
+	if len(id) >= 3 && strings.Contains(name, id) {
+		return 0
 	}
-	return ids
+	d := Distance(id, name)
+	one, _, _ := strings.Cut(id, "-")
+	if other, _, _ := strings.Cut(name, "-"); one == other {
+		d = max(d-4, 1)
+	}
+	return d
 }
 
 // Distance is how many letters to add, drop or change lie between a mistyped
@@ -132,3 +216,74 @@ func Distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// jsonCheck is a check as --explain --json prints it.
+type jsonCheck struct {
+	ID        string      `json:"id"`
+	Title     string      `json:"title"`
+	Why       string      `json:"why"`
+	How       string      `json:"how"`
+	Found     string      `json:"found"`
+	Expected  string      `json:"expected"`
+	Mend      string      `json:"mend"`
+	Ask       string      `json:"ask"`
+	Refs      []string    `json:"refs"`
+	Quote     string      `json:"quote,omitempty"`
+	Basis     string      `json:"basis,omitempty"`
+	Severity  Severity    `json:"severity"`
+	Varies    string      `json:"varies,omitempty"`
+	Change    string      `json:"change"`
+	Follows   string      `json:"follows,omitempty"`
+	Scope     Scope       `json:"scope"`
+	Needs     []string    `json:"needs"`
+	Receivers string      `json:"receivers,omitempty"`
+	Replies   []jsonReply `json:"replies"`
+}
+
+type jsonReply struct {
+	Who    string   `json:"who"`
+	Codes  string   `json:"codes"`
+	Status string   `json:"status,omitempty"`
+	Says   []string `json:"says"`
+	Do     string   `json:"do"`
+}
+
+type jsonNotion struct {
+	Notion string   `json:"topic"`
+	Title  string   `json:"title"`
+	Text   []string `json:"text"`
+	Forms  []string `json:"forms"`
+	Checks []string `json:"checks"`
+}
+
+// ExplainJSON is Explain for programs: one object.
+func ExplainJSON(w io.Writer, id string) error {
+	var out any
+	switch c, n := byID(idOf(id)), notionOf(idOf(id)); {
+	case c != nil:
+		j := jsonCheck{
+			ID: c.ID, Title: c.Title, Why: c.Why, How: c.How, Found: c.Found, Expected: c.Expected, Mend: c.Mend, Ask: c.Ask,
+			Refs: append([]string{}, refs(c.Ref)...), Quote: c.Quote, Basis: c.Basis, Severity: c.Severity, Varies: c.Varies,
+			Change: changeWords[c.Change], Follows: follows[c.ID], Scope: c.Scope, Needs: append([]string{}, c.Needs...),
+			Receivers: c.Receivers, Replies: []jsonReply{},
+		}
+		for _, s := range c.sayings() {
+			j.Replies = append(j.Replies, jsonReply{s.who(), s.codes, s.status, s.says, s.do})
+		}
+		out = j
+	case n != nil:
+		j := jsonNotion{Notion: n.name, Title: n.title, Text: n.text, Forms: n.forms, Checks: []string{}}
+		for _, c := range n.checks() {
+			j.Checks = append(j.Checks, c.ID)
+		}
+		out = j
+	default:
+		return UnknownID(id)
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(out)
+}
+
+var changeWords = map[string]string{"=": "fixed", "v": "lower", "^": "raise", "x": "any"}

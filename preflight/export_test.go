@@ -10,5 +10,9 @@ func NoteUse(o *Observations, s *Source, a netip.Addr, ehlo string, at time.Time
 	o.use(Use{Source: s.configured(), Addr: a, EHLO: ehlo, Last: at})
 }
 
-// OfThisMachine are the checks that have nothing to say of another one.
-var OfThisMachine = ofThisMachine
+// NoteSTUN has it that services asked over UDP saw a source by an address.
+func NoteSTUN(o *Observations, s *Source, a netip.Addr, operators ...string) {
+	for _, by := range operators {
+		o.add(Observation{Source: s.key(), Method: bySTUN, Operator: by, Addr: a, At: time.Now()})
+	}
+}

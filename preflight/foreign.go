@@ -1,25 +1,13 @@
 package preflight
 
-import (
-	"slices"
-	"strings"
-)
-
 // A server that is not ours is judged by what the world can see of it.
-
-// ofThisMachine are the checks that look at the machine they run on, or at what
-// lies on its disk.
-var ofThisMachine = []string{
-	"EGRESS-BINDABLE", "EGRESS-OBSERVED", "EGRESS-STABLE", "NET-PORT25", "NET-PORT25-HONEST", "HOST-CLOCK",
-	"DNS-HOSTS-OVERRIDE", "EHLO-STABLE", "LISTENER-NAME", "SUBMIT-CERT", "DKIM-MATCHES-KEY",
-}
 
 // strange says why a check has nothing to say of a server that is not ours.
 func (p *Plan) strange(t *task) string {
 	switch {
 	case !p.Foreign:
 		return ""
-	case slices.Contains(ofThisMachine, t.check.ID):
+	case t.check.Here:
 		return "another machine"
 	case t.check == dkimConfigured && len(p.Senders[t.sender].Keys) == 0:
 		return "no selector was named"
@@ -37,15 +25,21 @@ func (r *Report) disown() {
 	}
 }
 
-// settingWords leads a setting in. The resolver is ours, whomever we look at.
-func (t *text) settingWords(setting string) string {
+// settingWords leads a setting in: when it is the other way, and where it goes.
+func (t *text) settingWords(r Remedy) string {
+	where := "in relay.toml"
 	switch {
-	case !t.r.Plan.Foreign:
-		return "In relay.toml:"
-	case strings.HasPrefix(setting, "[dns]"):
-		return "In a relay.toml that --config names:"
+	case t.r.Plan.Foreign && r.Setting == ownResolver: // it is ours, whomever we look at
+		where = "in a relay.toml that --config names"
+	case t.r.Plan.Foreign:
+		where = "in that server's configuration, as relay.toml would have it"
+	case r.Under != "":
+		where += ", under " + r.Under
 	}
-	return "In that server's configuration, as relay.toml would have it:"
+	if r.Instead != "" {
+		return "Or, " + r.Instead + ", " + where + ":"
+	}
+	return upperFirst(where) + ":"
 }
 
 // foreignFate is what becomes of its mail, as far as it can be known.

@@ -26,8 +26,17 @@ var dnsHostsOverride = &Check{
 	Severity: Informational,
 	Change:   "x",
 	Why:      "it does not matter to receivers, who never see that file, but a look from this machine shows something else than they see",
-	Ref:      "RFC 5321 section 2.3.5",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
+	Words: Words{
+		How:       "Reads /etc/hosts and looks for our EHLO names. Each address found there has to be among those that DNS has for the name, A for IPv4 and AAAA for IPv6. The relay itself never reads that file for a look-up.",
+		Found:     "/etc/hosts says mail.example.net is 127.0.1.1, DNS 192.0.2.25, 2001:db8::25",
+		Expected:  "same",
+		Mend:      "Correct line 1 of /etc/hosts",
+		Ask:       "whoever runs this machine",
+		Basis:     "No standard demands it. Whoever looks at this machine by its own tools is led astray otherwise.",
+		Receivers: "None sees it.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		path := cmp.Or(p.run.out.Hosts, hostsFile)
 		f, err := os.Open(path)

@@ -14,8 +14,15 @@ var ipv6Source = &Check{
 	Severity: Informational,
 	Change:   "x",
 	Why:      "Gmail and Microsoft 365 are stricter over IPv6 than over IPv4: a source that is not in order is better left off",
-	Ref:      "RFC 6724 section 5",
 	Needs:    []string{"EGRESS-KNOWN"},
+	Words: Words{
+		How:      "Looks at the findings of an IPv6 source. If a mandatory one fails or is unknown the source is switched off, IPv4 goes on, and this names the first of them. It passes otherwise, and is skipped for IPv4. IPv6 is never used without a [[source]] of its own.",
+		Found:    "IPv6 off: PTR-EXISTS",
+		Expected: "all mandatory checks of the source pass",
+		Mend:     "Repair IPv6 from 2001:db8::25, or leave it off",
+		Ask:      "you",
+		Basis:    "No standard demands it; it is how the relay keeps to what Gmail and Microsoft 365 ask of IPv6.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		addr := p.addr()
 		if addr.Unmap().Is4() {

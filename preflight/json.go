@@ -67,6 +67,8 @@ type jsonFinding struct {
 	Title     string       `json:"title"`
 	Status    Status       `json:"status"`
 	Severity  Severity     `json:"severity"`
+	Base      Severity     `json:"base_severity"` // the check's own
+	Varies    string       `json:"varies,omitempty"`
 	Source    string       `json:"source,omitempty"`
 	Addr      string       `json:"addr,omitempty"`
 	EHLO      string       `json:"ehlo,omitempty"`
@@ -85,6 +87,8 @@ type jsonFinding struct {
 	Records   []jsonRecord `json:"records"`
 	Message   string       `json:"message,omitempty"`
 	Setting   string       `json:"setting,omitempty"`
+	Under     string       `json:"setting_under,omitempty"`
+	Instead   string       `json:"setting_if,omitempty"`
 	Steps     []string     `json:"steps"`
 	DNS       *jsonDNS     `json:"dns,omitempty"` // the last of the questions it rests on
 	Evidence  []jsonDNS    `json:"evidence"`
@@ -152,11 +156,11 @@ func (r *Report) jsonFindings(fs []Finding) []jsonFinding {
 	out := make([]jsonFinding, 0, len(fs))
 	for _, f := range fs {
 		j := jsonFinding{
-			ID: f.Check.ID, Title: f.Check.Title, Status: f.Status, Severity: f.Severity,
+			ID: f.Check.ID, Title: f.Check.Title, Status: f.Status, Severity: f.Severity, Base: f.Check.Severity, Varies: f.Check.Varies,
 			Source: f.Source, Domain: f.Sender, SmartHost: f.SmartHost,
 			Found: f.Found, Expected: f.Expected, WaitsFor: f.WaitsFor, Because: f.Because,
 			Why: f.Check.Why, Refs: append([]string{}, refs(f.Check.Ref)...),
-			Remedy: f.Remedy.line(), Who: f.Remedy.Who, Message: f.Remedy.Message, Setting: f.Remedy.Setting,
+			Remedy: f.Remedy.line(), Who: f.Remedy.Who, Message: f.Remedy.Message, Setting: f.Remedy.Setting, Under: f.Remedy.Under, Instead: f.Remedy.Instead,
 			Steps: append([]string{}, f.Remedy.Steps...), Records: []jsonRecord{}, Evidence: []jsonDNS{},
 			Since: f.Since.UTC(), ContradictedBy: f.ContradictedBy,
 		}

@@ -76,7 +76,7 @@ func (t *text) parts(line string) (first, rest string) {
 // item is a line below a subject, its text wrapped beside the id.
 func (t *text) item(mark, id, found, ref string) {
 	if t.o.ASCII {
-		mark = fmt.Sprintf("%-4s", map[string]string{"✓": "ok", "✗": "FAIL", "!": "warn", "?": "??", "·": "--"}[mark])
+		mark = fmt.Sprintf("%-4s", map[string]string{"✓": "ok", "✗": "FAIL", "!": "warn", "?": "??", "i": "info", "·": "--"}[mark])
 	}
 	lead := fmt.Sprintf("   %s %-*s ", mark, idWidth, id)
 	lines := wrap(clean(found, t.o.ASCII), t.o.Width-width(lead)-5)

@@ -20,12 +20,21 @@ var egressObserved = &Check{
 	Severity: Mandatory,
 	Change:   "v",
 	Why:      "everything else is judged by this address: if mail leaves from another, receivers judge that one",
-	Ref:      "RFC 8601 section 3",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Here:     true,
+	Outward:  true,
+	Words: Words{
+		How:       `Collects for 24 hours what mail servers say of us in their answers to EHLO, Gmail and Outlook.com among them, and with discovery = "active" also what STUN and DNS services say. One party is never believed. Two that agree on another address than ours fail it, one that sees ours passes it, and otherwise it is skipped.`,
+		Found:     "gmail.com and outlook.com saw 198.51.100.7",
+		Expected:  "192.0.2.25",
+		Mend:      `public = "198.51.100.7"`,
+		Ask:       "you, or whoever runs the router",
+		Basis:     "No standard demands it. Everything else here is asked for this address.",
+		Receivers: "All judge the address that they see.",
+		Varies:    "recommended where no mail server has said so, only services that are asked over UDP",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		switch {
-		case p.Plan.Policy.Private:
-			return skip("private")
 		case !p.Plan.discovers():
 			return skip(`discovery = "off"`)
 		}
@@ -80,8 +89,8 @@ func (p *Probe) rerouting(others []view) Remedy {
 		Steps: []string{fmt.Sprintf("The address translation for connections to port 25 (SNAT, policy routing) has to give them %s.", ours)},
 	}
 	if len(others) == 1 {
-		r.Setting = fmt.Sprintf("public = %q", others[0].addr)
-		r.Steps = append(r.Steps, "The setting is the other way: if the address seen is to stay. PTR, A and SPF have to be made anew for it.")
+		r.Setting, r.Under = fmt.Sprintf("public = %q", others[0].addr), sourceNamed(p.Source)
+		r.Instead = "if the address seen is to stay (PTR, A and SPF have to be made anew for it)"
 	} else {
 		r.Steps = append(r.Steps, "It leaves from several addresses: each connection may get another one.")
 	}
@@ -107,14 +116,24 @@ var egressStable = &Check{
 	Why:      "an address that changes has no name, no reputation and no place in SPF for as long as it lasts",
 	Ref:      "RFC 8981 section 3.4",
 	Needs:    []string{"EGRESS-KNOWN"},
+	Here:     true,
+	Words: Words{
+		How:       "Asks the system whether the bind address is a temporary IPv6 address, which fails. Then looks for other addresses that this source has sent from in the last 30 days, by the relay's own record: each of them fails it.",
+		Found:     "it is 192.0.2.25, and was 198.51.100.9 until 2026-11-18",
+		Expected:  "one address in 30 days",
+		Mend:      `bind = "2001:db8::25"`,
+		Ask:       "the provider of the connection; for a temporary address you",
+		Quote:     "When a temporary address becomes deprecated, a new one MUST be generated.",
+		Receivers: "Orange asks for a static address; all lose what they knew of the old one.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		if bind, err := netip.ParseAddr(p.Source.Bind); err == nil && bind.Is6() && p.temporary(bind) {
 			return fail(Remedy{
 				Title:   "Bind " + p.Source.Name + " to an address that stays",
 				Who:     "you",
 				Setting: `bind = "2001:db8::25"`,
+				Under:   sourceNamed(p.Source) + ", a static address of the machine in place of this one",
 				Steps: []string{
-					"Give the machine a static IPv6 address and bind that; the one printed here is an example.",
 					"With systemd-networkd: IPv6PrivacyExtensions=no.",
 				},
 			}, "a stable address", "%s is an IPv6 privacy address, and will be replaced", bind)
@@ -152,8 +171,17 @@ var ehloStable = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "GMX puts off mail of an address that calls itself now this, now that (450)",
-	Ref:      "RFC 5321 section 4.1.4",
 	Needs:    []string{"EGRESS-PUBLIC", "EHLO-PUBLIC-NAME"},
+	Here:     true,
+	Words: Words{
+		How:       "Gathers the EHLO names of all sources with this address, and those that the relay used from it in the last 30 days by its own record. One passes, more fail.",
+		Found:     "2 names for 192.0.2.25: mail.example.net, old.example.net (until 2026-11-24)",
+		Expected:  "1",
+		Mend:      `ehlo = "mail.example.net"`,
+		Ask:       "you, under [[source]]",
+		Basis:     "No standard demands it.",
+		Receivers: "GMX answers 450 to an address whose EHLO name changes.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		names, keep := []string{p.ehlo()}, ""
 		seen := map[string]bool{p.ehlo(): true}
@@ -182,7 +210,8 @@ var ehloStable = &Check{
 			Title:   fmt.Sprintf("Keep one EHLO name for %s", p.addr()),
 			Who:     "you, under [[source]]",
 			Setting: fmt.Sprintf("ehlo = %q", cmp.Or(keep, p.ehlo())),
-			Steps:   []string{"One name for every source of this address. A name that was used before is forgotten thirty days after its last mail."},
+			Under:   "every [[source]] of this address",
+			Steps:   []string{"A name that was used before is forgotten thirty days after its last mail."},
 		}, "1", "%d names for %s: %s", len(names), p.addr(), strings.Join(names, ", "))
 	},
 }

@@ -18,9 +18,21 @@ var netPort25 = &Check{
 	Why:      "many hosters close port 25 until they are asked to open it: mail would wait until it expires",
 	Ref:      "RFC 5321 section 4.5.4.2",
 	Needs:    []string{"EGRESS-BINDABLE", "EHLO-PUBLIC-NAME"},
+	Here:     true,
+	Outward:  true,
+	Words: Words{
+		How:       "Connects from the bind address to port 25 of the mail servers of `probe` (three large ones unless you name others), 10 s each, reads the greeting, says EHLO and QUIT. One that answers passes. All of them refused or timed out fail. A source is tried once an hour at most; a delivery that reached a server counts too.",
+		Found:     "0 of 3 answered on port 25 (timed out)",
+		Expected:  "1",
+		Mend:      `url = "smtp://user@smtp.isp.example:587"`,
+		Ask:       "the provider of the machine or the connection",
+		Quote:     "The SMTP server SHOULD attempt to keep a pending listen on the SMTP port (specified by IANA as port 25) at all times.",
+		Basis:     "So the mail servers of the world are there; it is the way out that is closed.",
+		Receivers: "None: they are never reached.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.unasked(); why != "" {
-			return skip(why)
+		if p.run.out.Probe == nil {
+			return skip("not connected to")
 		}
 		n := p.inquire(ctx)
 		spoke, asked := n.spoke()
@@ -42,24 +54,12 @@ var netPort25 = &Check{
 			Title:   "Have port 25 opened for " + p.Source.Name,
 			Who:     "the provider of the machine or the connection; else whoever runs the firewall",
 			Setting: `url = "smtp://user@smtp.isp.example:587"`,
-			Steps: []string{
-				"AWS, Azure, Google Cloud and many hosters close outgoing port 25 until they are asked to open it.",
-				"The setting is for where it stays closed: a [[smarthost]] is reached on port 587 or 465.",
-			},
+			Under:   "[[smarthost]]",
+			Instead: "where it stays closed, a smart host on port 587 or 465",
+			Steps:   []string{"AWS, Azure, Google Cloud and many hosters close outgoing port 25 until they are asked to open it."},
 		}
 		return r
 	},
-}
-
-// unasked says why nobody is asked about the source.
-func (p *Probe) unasked() string {
-	switch {
-	case p.Plan.Policy.Private:
-		return "private"
-	case p.run.out.Probe == nil:
-		return "not connected to"
-	}
-	return ""
 }
 
 // why the mail servers did not answer, each reason once.
@@ -92,11 +92,22 @@ var netPort25Honest = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "some networks lead every connection to port 25 to a machine of their own, which sends under its own address or not at all",
-	Ref:      "RFC 5321 section 4.2",
+	Ref:      "RFC 5321 section 4.3.1",
 	Needs:    []string{"NET-PORT25"},
+	Here:     true,
+	Outward:  true,
+	Words: Words{
+		How:       "Looks at the names in greeting and certificate of the servers that NET-PORT25 reached. One that is of the operator who was dialled, or that gives no name, passes. Where all of them answer in a stranger's name it fails.",
+		Found:     `mx.gmail.com answered as "mx.isp.example.org", mx.outlook.com answered as "mx.isp.example.org", mx.yahoo.com answered as "mx.isp.example.org"`,
+		Expected:  "names of those who were dialled",
+		Mend:      "Get out of the redirection of port 25",
+		Ask:       "whoever runs the network between here and the internet",
+		Quote:     "Note: all the greeting-type replies have the official name (the fully-qualified primary domain name) of the server host as the first word following the reply code.",
+		Receivers: "None sees us; they see the machine in between.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
-		if why := p.unasked(); why != "" {
-			return skip(why)
+		if p.run.out.Probe == nil {
+			return skip("not connected to")
 		}
 		n := p.inquire(ctx)
 		if spoke, _ := n.spoke(); spoke == 0 {

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -142,4 +143,33 @@ func (p *Plan) specialName(name string) (rule string, special bool) {
 		return "", false
 	}
 	return p.Special.Name(name)
+}
+
+// try connects to the smart host.
+func (p *Probe) try(ctx context.Context) *Trial {
+	for i := range p.Plan.SmartHosts {
+		if s := &p.Plan.SmartHosts[i]; s == p.SmartHost {
+			t := &p.run.trials[i]
+			t.once.Do(func() { t.Trial = p.run.out.Try.Try(ctx, *s) })
+			return &t.Trial
+		}
+	}
+	return &Trial{}
+}
+
+// interfaces lists the machine's addresses.
+func (p *Probe) interfaces() []netip.Addr {
+	if p.run.out.Addrs != nil {
+		return p.run.out.Addrs()
+	}
+	all, _ := net.InterfaceAddrs()
+	var found []netip.Addr
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				found = append(found, ip.Unmap())
+			}
+		}
+	}
+	return found
 }

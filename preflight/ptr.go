@@ -22,6 +22,15 @@ var ptrExists = &Check{
 	Why:      "Gmail, Outlook, Yahoo, GMX, T-Online and many others refuse mail from an address without a name",
 	Ref:      "RFC 1912 section 2.1",
 	Needs:    []string{"EGRESS-PUBLIC"},
+	Words: Words{
+		How:      "Turns the address round (octets under in-addr.arpa, all 32 nibbles under ip6.arpa) and asks for PTR, following aliases. Any name passes. NXDOMAIN, NODATA and an alias that leads nowhere fail, once the zone's own servers say the same. SERVFAIL and silence leave it unknown.",
+		Found:    "192.0.2.25 has no name (NXDOMAIN)",
+		Expected: "mail.example.net",
+		Mend:     "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.",
+		Ask:      "whoever runs the reverse zone: the provider of the address as a rule",
+		Quote:    "For every IP address, there should be a matching PTR record in the in-addr.arpa domain.",
+		Basis:    `Google's guidelines for senders: "Ensure that sending domains or IPs have valid forward and reverse DNS records, also referred to as PTR records." Outlook.com's policies: "Email servers must have valid reverse DNS records."`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.names(ctx)
 		expected := p.wanted()
@@ -33,8 +42,9 @@ var ptrExists = &Check{
 			return pass("%s is %s", p.addr(), list(hosts(a)))
 		case a.Outcome == dns.Temp:
 			r := unknown(expected, a)
+			r.Remedy.Title = fmt.Sprintf("Find out why DNS has no answer to who %s is", p.addr())
 			r.Remedy.Who = "whoever runs " + parent(dns.Reverse(p.addr())) + ": receivers that ask get no answer either, and send us away for now"
-			r.Remedy.Steps = append(r.Remedy.Steps, fmt.Sprintf("dig %s ptr +trace", dns.Reverse(p.addr())))
+			r.Remedy.Steps = []string{fmt.Sprintf("dig %s ptr +trace", dns.Reverse(p.addr()))}
 			return r
 		}
 		return fail(p.renaming(ctx, a, Add), expected, "%s has no name (%s)", p.addr(), outcome(a))
@@ -65,6 +75,15 @@ var ptrNameValid = &Check{
 	Why:      "a name that cannot be looked up is no name: receivers treat the address as nameless",
 	Ref:      "RFC 1123 section 2.1",
 	Needs:    []string{"PTR-EXISTS"},
+	Words: Words{
+		How:       "Looks at the names that the address has. One of them has to be a host name: letters, digits and inner hyphens, labels of 63 octets at most, two labels at least, the last of them no number. It must be none that public DNS never holds. Other names are passed over from here on.",
+		Found:     `"mail_out.example.net" is not a public host name`,
+		Expected:  "a host name",
+		Mend:      "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.",
+		Ask:       "whoever runs the reverse zone",
+		Quote:     "Host software MUST handle host names of up to 63 characters and SHOULD handle host names of up to 255 characters.",
+		Receivers: "Those that want a name: one that cannot be looked up is none.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.names(ctx)
 		if names := p.valid(a); len(names) > 0 {
@@ -119,6 +138,15 @@ var ptrForwardConfirmed = &Check{
 	Why:      "anybody can claim any name in his own reverse zone; Gmail and most others believe only a name that points back",
 	Ref:      "RFC 1912 section 2.1",
 	Needs:    []string{"PTR-NAME-VALID"},
+	Words: Words{
+		How:      "Asks for the addresses of each valid name of the address: A for an IPv4 source, AAAA for an IPv6 one. One name whose answer holds the address passes. Where none does, a question without answer leaves it unknown; definite answers fail it. Names beyond the sixteenth are not asked for.",
+		Found:    "mail.example.net is 192.0.2.99",
+		Expected: "contains 192.0.2.25",
+		Mend:     "mail.example.net. 3600 IN A 192.0.2.25",
+		Ask:      "whoever runs the zone of the name",
+		Quote:    "Make sure your PTR and A records match.",
+		Basis:    `Google's guidelines for senders: "Ensure that sending domains or IPs have valid forward and reverse DNS records, also referred to as PTR records."`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		addr, fs := p.addr(), p.forwards(ctx)
 		expected := "contains " + addr.String()
@@ -160,8 +188,16 @@ var ptrAllConfirmed = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "Postfix and others test only the first name they get, and the order changes with every answer",
-	Ref:      "RFC 2181 section 10.2",
+	Ref:      "RFC 1912 section 2.1; RFC 2181 section 10.2",
 	Needs:    []string{"PTR-FORWARD-CONFIRMED"},
+	Words: Words{
+		How:      "Asks what PTR-FORWARD-CONFIRMED asks, of every valid name. Each has to lead back to the address. One that definitely does not fails it, one without answer leaves it unknown.",
+		Found:    "former.example.org has no A record (NXDOMAIN)",
+		Expected: "every name confirms",
+		Mend:     "25.2.0.192.in-addr.arpa. 3600 IN PTR former.example.org.",
+		Ask:      "whoever runs the reverse zone",
+		Quote:    "Make sure your PTR and A records match.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		addr, owner := p.addr(), p.names(ctx)
 		r := Remedy{Title: fmt.Sprintf("Take the stale names of %s away", addr)}
@@ -193,6 +229,16 @@ var ptrSingle = &Check{
 	Why:      "several names are legal, but a receiver that looks at one of them may see one that is not in our EHLO",
 	Ref:      "RFC 2181 section 10.2",
 	Needs:    []string{"PTR-EXISTS"},
+	Words: Words{
+		How:       "Counts the PTR records of the address. One passes, more fail. The record to keep is that of the EHLO name, else one that leads back.",
+		Found:     "2 names: mail.example.net, www.example.net",
+		Expected:  "1",
+		Mend:      "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.",
+		Ask:       "whoever runs the reverse zone",
+		Quote:     "There is no implication in that section that only one PTR record is permitted for a name.",
+		Basis:     "So several are legal; a receiver that looks at one of them decides by whichever comes first.",
+		Receivers: "Those that compare the EHLO name with the first name they get.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.names(ctx)
 		if len(a.Records) == 1 {
@@ -229,8 +275,17 @@ var ptrTargetNotAlias = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "a reverse record must name a host and not an alias; some receivers do not follow it",
-	Ref:      "RFC 2181 section 10.2",
+	Ref:      "RFC 1912 section 2.1; RFC 2181 section 10.2",
 	Needs:    []string{"PTR-NAME-VALID"},
+	Words: Words{
+		How:       "Asks for the addresses of each valid name of the address and looks at the way to them. A CNAME on it fails.",
+		Found:     "mail.example.net is an alias of srv1.example.net",
+		Expected:  "an address record",
+		Mend:      "mail.example.net. 3600 IN A 192.0.2.25",
+		Ask:       "whoever runs the zone of the name",
+		Quote:     "PTR records must point back to a valid A record, not a alias defined by a CNAME.",
+		Receivers: "None is known to refuse for it alone.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		fs := p.forwards(ctx)
 		for _, f := range fs {

@@ -13,8 +13,15 @@ var ptrNotGeneric = &Check{
 	Severity: Recommended,
 	Change:   "^",
 	Why:      "a name made by a provider for one of its customers is that of a home computer or a machine just rented: GMX, Outlook, T-Online and others refuse it, filters score it",
-	Ref:      "RFC 1912 section 2.1",
 	Needs:    []string{"PTR-FORWARD-CONFIRMED"},
+	Words: Words{
+		How:      "Scores each name that leads back. +3 where it is made of the address, +3 for a word such as dyn, dhcp, pool or dsl, +3 for the ending of a known hoster, +2 for a part of the address beside such a word, +1 for client, host, static and the like, -2 for mail, mx, smtp, out. From 3 on it fails; what counted is shown.",
+		Found:    `192-0-2-25.dyn.isp.example.org looks like a provider's default (the address +3, "dyn" +3)`,
+		Expected: "a name of your own",
+		Mend:     "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.",
+		Ask:      "whoever runs the reverse zone: the provider of the address as a rule",
+		Basis:    "No standard demands it; the score follows what rspamd, SpamAssassin and Haraka do.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		addr := p.addr()
 		best := ""
@@ -59,7 +66,7 @@ func (p *Probe) ownName(ctx context.Context) Remedy {
 	}
 	p.agreeing(ctx, &r, name)
 	if name != p.ehlo() {
-		r.Setting = fmt.Sprintf("ehlo = %q", name)
+		r.Setting, r.Under = fmt.Sprintf("ehlo = %q", name), sourceNamed(p.Source)
 	}
 	return r
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -22,7 +23,7 @@ func (r Remedy) line() string {
 		}
 		return rec.String()
 	}
-	return cmp.Or(r.Setting, r.Title)
+	return cmp.Or(strings.ReplaceAll(r.Setting, "\n", " "), r.Title)
 }
 
 // owner is the zone of the records and its name servers, names absolute.

@@ -11,6 +11,38 @@ import (
 	"smtprelay/preflight/dns"
 )
 
+// Remedy says what to do. All of it is for people; Records can be applied to a zone as they are.
+type Remedy struct {
+	Title   string   // "Give 192.0.2.25 its name"
+	Who     string   // whom to ask, or whose zone it is: "whoever runs 2.0.192.in-addr.arpa"
+	Zone    string   // that the records stand in, canonical, where it was looked for
+	Servers []string // name servers of Zone, canonical
+	Records []Record
+	Message string   // words to paste for the ISP
+	Setting string   // lines of relay.toml
+	Under   string   // where they go: "the [[source]] named wan4"; "" where they say so themselves
+	Instead string   // when they are another way than the rest: "where port 25 stays closed"
+	Steps   []string // commands or steps
+}
+
+// Record is one change of a zone.
+type Record struct {
+	Do    Change
+	Owner string // without the final dot; String adds it
+	TTL   time.Duration
+	Type  string
+	Data  string // presentation form, names absolute
+}
+
+// Change of a record set.
+type Change string
+
+const (
+	Add     Change = "add"     // beside what stands
+	Replace Change = "replace" // instead of all records of that owner and type (TXT: of those with the same version tag)
+	Remove  Change = "remove"
+)
+
 // RecordTTL is the life of the records that remedies print.
 const RecordTTL = time.Hour
 
@@ -112,6 +144,12 @@ func (p *Probe) renaming(ctx context.Context, a *dns.Answer, do Change) Remedy {
 func (p *Probe) nameTo(ctx context.Context, a *dns.Answer, do Change, name string) Remedy {
 	addr := p.addr()
 	r := Remedy{Title: fmt.Sprintf("Give %s its name", addr)}
+	switch {
+	case do == Replace && name != "":
+		r.Title = fmt.Sprintf("Rename %s to %s", addr, name)
+	case do == Replace:
+		r.Title = fmt.Sprintf("Give %s another name", addr)
+	}
 	p.reverse(ctx, &r, a)
 	if name == "" {
 		return r

@@ -146,7 +146,7 @@ func (t *text) source(v Verdict) {
 // learnt says of an address that nobody configured where it is from, and how to keep it.
 func (t *text) learnt(s Source) {
 	if s.learned != nil {
-		t.item("·", "EGRESS-KNOWN", fmt.Sprintf("seen by %s; to pin it: public = %q", both(s.learned), s.Public), "")
+		t.item("i", "EGRESS-KNOWN", fmt.Sprintf("seen by %s; to pin it: public = %q", both(s.learned), s.Public), "")
 	}
 }
 
@@ -264,8 +264,8 @@ func (t *text) finding(f Finding, source string) {
 	if f.Status == Fail && f.Severity == Recommended {
 		mark = "!"
 	}
-	if f.Severity == Informational {
-		mark = "·"
+	if f.Severity == Informational && f.Status == Fail {
+		mark = "i"
 	}
 	found := f.Found
 	if n := len(f.ContradictedBy); n > 0 {
@@ -295,6 +295,8 @@ func (t *text) words(v Verdict) string {
 	switch {
 	case by["SPF-SENDER-PRESENT"] == Fail:
 		spf = "SPF missing"
+	case by["SPF-SENDER-PRESENT"] == Unknown:
+		spf = "SPF unknown"
 	case by["SPF-SENDER-PASS"] == Fail && rank(v.Status) <= rank(Degraded):
 		spf = "SPF pass in part"
 	}
@@ -304,6 +306,10 @@ func (t *text) words(v Verdict) string {
 		dkim = "DKIM not set up"
 	case by["DKIM-PUBLISHED"] == Fail:
 		dkim = "DKIM not published"
+	case by["DKIM-PUBLISHED"] == Unknown:
+		dkim = "DKIM unknown"
+	case t.r.Plan.Foreign && by["DKIM-PUBLISHED"] == Pass: // of its keys no more can be seen
+		dkim = "DKIM " + t.selectors(v.Name) + "published"
 	}
 	dmarc := word(by["DMARC-PRESENT"], "DMARC ok", "DMARC missing", "DMARC unknown")
 	if p := tag(found["DMARC-PRESENT"], "p"); by["DMARC-PRESENT"] == Pass && p != "" {

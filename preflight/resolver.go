@@ -18,6 +18,15 @@ var dnsReachable = &Check{
 	Change:   "=",
 	Why:      "without DNS nothing can be said about a receiver or about ourselves, and no mail can be routed",
 	Ref:      "RFC 5321 section 5.1",
+	Words: Words{
+		How:       "Asks the resolvers for the name servers of the root, twice all round, 8 s at most. Any definite answer passes. Silence makes this unknown, never a failure, and every other check waits for it.",
+		Found:     "no resolver answered (SERVFAIL)",
+		Expected:  "an answer",
+		Mend:      `servers = ["127.0.0.1:53"]`,
+		Ask:       "whoever runs this machine and its network; the setting goes under [dns]",
+		Quote:     "... a DNS lookup MUST be performed to resolve the domain name ...",
+		Receivers: "None: without DNS no mail finds its way to them.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		a := p.ask(ctx, ".", dns.TypeNS)
 		if definite(a) {
@@ -28,7 +37,7 @@ var dnsReachable = &Check{
 		r.Remedy = Remedy{
 			Title:   "Reach a resolver",
 			Who:     "whoever runs this machine and its network",
-			Setting: `[dns] servers = ["127.0.0.1"]`,
+			Setting: ownResolver,
 			Steps:   []string{"dig . ns"},
 		}
 		return r

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"smtprelay/preflight/dns"
@@ -84,10 +85,38 @@ func TestSilentResolversAreNamed(t *testing.T) {
 	}
 }
 
+// The name made up to try the resolver is another one each time: it is not shown.
+func TestMadeUpNamesAreNotShown(t *testing.T) {
+	var made []string
+	var mu sync.Mutex
+	silent := resolverFunc(func(_ context.Context, name string, q dns.Type) (*dns.Answer, error) {
+		a := &dns.Answer{Question: name, Name: name, Type: q, Outcome: dns.Present, Rcode: "NOERROR", Server: "127.0.0.1:53"}
+		if label, up, _ := strings.Cut(name, "."); len(label) > 20 && (up == "com" || up == "arpa") {
+			mu.Lock()
+			made = append(made, label)
+			mu.Unlock()
+			a.Outcome, a.Rcode, a.Detail = dns.Temp, "", "timeout"
+			return a, &dns.Error{Name: name, Type: q, Outcome: dns.Temp, Detail: a.Detail}
+		}
+		return a, nil
+	})
+	fs, _ := Run(t.Context(), &Plan{}, Outside{DNS: silent})
+	for _, f := range fs {
+		if f.Check != dnsHonest {
+			continue
+		}
+		said := f.Found + f.Remedy.Title + strings.Join(f.Remedy.Steps, " ")
+		if f.Status != Unknown || len(made) == 0 || strings.Contains(said, made[0]) || !strings.Contains(said, "timeout") {
+			t.Errorf("%s: %s", f.Status, said)
+		}
+	}
+}
+
 func TestPublicResolver(t *testing.T) {
 	for addr, want := range map[string]string{
 		"8.8.8.8": "Google", "2a00:1450:400c::1": "Google", "172.70.1.1": "Cloudflare",
 		"208.67.222.222": "Cisco OpenDNS", "2620:fe::fe": "Quad9", "192.0.2.53": "", "2001:db8::53": "",
+		"34.64.2.1": "Google", "34.64.3.1": "", "74.80.65.1": "Quad9", "155.190.17.1": "Cisco OpenDNS",
 	} {
 		if got := publicResolver(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %q, want %q", addr, got, want)

@@ -14,8 +14,15 @@ var senderSOA = &Check{
 	Severity: Recommended,
 	Change:   "x",
 	Why:      "Yahoo asks for the SOA of the domains in MAIL FROM and From, and refuses what does not exist; a zone of its own is not wanted, an answer is",
-	Ref:      "RFC 5321 section 2.3.5",
 	Needs:    []string{"SENDER-RESOLVES"},
+	Words: Words{
+		How:      "Asks for the SOA of the domains of MAIL FROM and From. Whatever exists passes, a zone of its own is not needed. NXDOMAIN and an alias that leads nowhere fail.",
+		Found:    "gone.example.net does not exist (NXDOMAIN)",
+		Expected: "NOERROR",
+		Mend:     "gone.example.net. 3600 IN MX 10 mx.gone.example.net.",
+		Ask:      "whoever runs the zone of the domain",
+		Basis:    "No standard demands it. Yahoo's list of error codes says that it asks for SOA, and answers 451 or 554 where that fails.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		const expected = "NOERROR"
 		names := slices.Compact([]string{p.envelope(), p.Sender.Domain})

@@ -26,6 +26,15 @@ var smartHostNotSelf = &Check{
 	Why:      "mail handed to ourselves goes round until it is thrown away",
 	Ref:      "RFC 5321 section 6.3",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:       "Looks up the addresses of the smart host and compares address and port with our own listeners, those on all interfaces included. One of ours fails.",
+		Found:     "192.0.2.200:587 is us (192.0.2.200)",
+		Expected:  "another host",
+		Mend:      "192.0.2.200:587 is an address that this relay listens on.",
+		Ask:       "you, under [[smarthost]]",
+		Quote:     `Simple counting of the number of "Received:" header fields in a message has proven to be an effective, although rarely optimal, method of detecting loops in mail systems.`,
+		Receivers: "None: mail would never leave.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		s := p.SmartHost
 		at, err := netip.ParseAddr(s.Host)
@@ -78,6 +87,15 @@ var smartHostReachable = &Check{
 	Why:      "when direct delivery is off this is the only way out",
 	Ref:      "RFC 5321 section 3.1",
 	Needs:    []string{"SMARTHOST-NOT-SELF"},
+	Words: Words{
+		How:       "Connects to the smart host, waits for its greeting, says EHLO and QUIT, within 15 s. A refusal or a network that is not there fails; what may pass by itself leaves it unknown. No message is sent.",
+		Found:     "192.0.2.200:587: connect: no route to host",
+		Expected:  "220",
+		Mend:      "Host and port of [[smarthost]]: is a firewall between? Is it smtps:// where it should be smtp://, or the other way?",
+		Ask:       "you; else whoever runs it",
+		Quote:     "An SMTP session is initiated when a client opens a connection to a server and the server responds with an opening message.",
+		Receivers: "The smart host.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		if p.run.out.Try == nil {
 			return skip("not connected to")
@@ -105,8 +123,17 @@ var smartHostTLS = &Check{
 	Severity: Mandatory,
 	Change:   "v",
 	Why:      "a password and all mail are given to it: they must not go to whoever answers",
-	Ref:      "RFC 8314 section 3; RFC 9525 section 6",
+	Ref:      "RFC 3207 section 4.1; RFC 9525 section 6",
 	Needs:    []string{"SMARTHOST-REACHABLE"},
+	Words: Words{
+		How:       "Starts TLS on that connection (STARTTLS, or at once for smtps://) and verifies the certificate for the name in `url`, by the system's authorities or `ca_file`. Anything else fails with tls = \"required\"; \"opportunistic\" passes all, \"none\" skips it.",
+		Found:     "self-signed certificate",
+		Expected:  "verified",
+		Mend:      `ca_file = "/etc/relay/smarthost-ca.pem"`,
+		Ask:       "whoever runs the smart host; with an authority of your own, you",
+		Quote:     "A SMTP client would probably only want to authenticate an SMTP server whose server certificate has a domain name that is the domain name that the client thought it was connecting to.",
+		Receivers: "The smart host.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		t, s := p.try(ctx), p.SmartHost
 		switch {
@@ -130,8 +157,10 @@ var smartHostTLS = &Check{
 			Title:   "Have the smart host's certificate verified",
 			Who:     "whoever runs " + s.Host + "; with a certificate authority of your own, you",
 			Setting: `ca_file = "/etc/relay/smarthost-ca.pem"`,
+			Under:   "[[smarthost]]",
+			Instead: "with a certificate authority of your own",
 			Steps: []string{
-				"The setting is for a certificate authority of your own; any other certificate has to be good for the name in `url`.",
+				"The certificate has to be good for the name in `url`.",
 				fmt.Sprintf("openssl s_client -connect %s:%d%s", s.Host, s.Port, starttls(s)),
 			},
 		}, "verified", "%s", found)
@@ -152,8 +181,17 @@ var smartHostAuth = &Check{
 	Severity: Mandatory,
 	Change:   "=",
 	Why:      "it relays for those it knows, and for nobody else",
-	Ref:      "RFC 4954 section 4",
+	Ref:      "RFC 4954 section 6",
 	Needs:    []string{"SMARTHOST-REACHABLE"},
+	Words: Words{
+		How:       "Logs in with the user of `url` and the password file, over verified TLS unless `tls` says otherwise. A definite refusal fails, one that may pass leaves it unknown. Without a user it is skipped. No message is sent.",
+		Found:     "535 5.7.8 no",
+		Expected:  "235",
+		Mend:      "User and password file of [[smarthost]].",
+		Ask:       "you; else whoever runs it",
+		Quote:     "This response to the AUTH command indicates that the authentication failed due to invalid or insufficient authentication credentials.",
+		Receivers: "The smart host.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		t, s := p.try(ctx), p.SmartHost
 		switch {

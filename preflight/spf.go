@@ -27,6 +27,15 @@ var spfHeloPresent = &Check{
 	Why:      "a bounce has no other sender than the EHLO name; without a record it is judged by guesses",
 	Ref:      "RFC 7208 section 10.1.3",
 	Needs:    []string{"EGRESS-PUBLIC", "EHLO-PUBLIC-NAME"},
+	Words: Words{
+		How:       "Asks for TXT of the EHLO name and looks for a record that begins with v=spf1. One passes; a definite answer without one fails.",
+		Found:     "mail.example.net has no SPF record (NODATA)",
+		Expected:  "one",
+		Mend:      `mail.example.net. 3600 IN TXT "v=spf1 a -all"`,
+		Ask:       "whoever runs the zone of the EHLO name",
+		Basis:     "RFC 7208 section 10.1.3 asks for a record at the name that bounces are judged by.",
+		Receivers: "Those that check the EHLO name by SPF; without a record they learn nothing.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.ehlo())
 		switch {
@@ -56,6 +65,16 @@ var spfHeloPass = &Check{
 	Why:      "receivers that check the greeting refuse a fail, and bounces are judged by it alone",
 	Ref:      "RFC 7208 section 2.3; RFC 7208 section 2.4",
 	Needs:    []string{"SPF-HELO-PRESENT"},
+	Words: Words{
+		How:       "Computes SPF (check_host of RFC 7208) as a receiver does, for the source's address and postmaster@ the EHLO name. Only pass passes. Fail and permerror are failures, softfail and neutral are recommendations; temperror leaves it unknown.",
+		Found:     "fail for mail.example.net: no term before -all matches",
+		Expected:  "pass",
+		Mend:      `mail.example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 a -all"`,
+		Ask:       "whoever runs the zone of the EHLO name",
+		Quote:     `It is RECOMMENDED that SPF verifiers not only check the "MAIL FROM" identity but also separately check the "HELO" identity ...`,
+		Receivers: "Whoever checks SPF of bounces, which have no other sender.",
+		Varies:    "recommended where SPF says softfail or neutral",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		ehlo, addr := p.ehlo(), p.addr()
 		res := p.evaluate(ctx, addr, ehlo, ehlo, false)

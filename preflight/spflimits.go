@@ -17,6 +17,16 @@ var spfLookupCount = &Check{
 	Why:      "beyond ten look-ups the evaluation is an error and the record is worth nothing",
 	Ref:      "RFC 7208 section 4.6.4",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:       "Counts the terms that cost a look-up (include, a, mx, ptr, exists, redirect) on the way to the term that matches each of our addresses, and in the whole record, by an address that nobody lists. More than 10, or an mx with more than 10 exchangers, is permerror.",
+		Found:     "11 of 10 look-ups, 11 in the whole record",
+		Expected:  "<=10",
+		Mend:      "ip4 and ip6 terms cost nothing: put them first.",
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "SPF implementations MUST limit the total number of those terms to 10 during SPF evaluation, to avoid unreasonable load on the DNS.",
+		Receivers: "Whoever checks SPF.",
+		Varies:    "recommended where only the whole record needs more than 10; informational at 9 and 10",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		if n.circular() {
@@ -65,6 +75,16 @@ var spfVoidCount = &Check{
 	Why:      "more than two look-ups that find nothing are an error of the whole evaluation",
 	Ref:      "RFC 7208 section 4.6.4",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:       "Counts the look-ups of SPF that find nothing (NXDOMAIN or NODATA), for each of our addresses and for one that nobody lists. More than 2 is permerror. The names are shown.",
+		Found:     "3 of 2 look-ups find nothing: web.example.net, mx1.example.net, mx2.example.net",
+		Expected:  "<=2",
+		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 -all"`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     `SPF implementations SHOULD limit "void lookups" to two.`,
+		Receivers: "Whoever checks SPF and keeps to that limit.",
+		Varies:    "recommended where our own addresses match before the third",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		far := p.evaluate(ctx, spfNobody, p.spfSources()[0].EHLO, p.envelope(), true)
 		worst := far
@@ -118,6 +138,14 @@ var spfNotPermissive = &Check{
 	Why:      "a record that lets everybody send, or a large part of the internet, is worth nothing; Gmail calls it suspicious (4.7.24)",
 	Ref:      "RFC 7208 section 8.2",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:      "Looks at the record itself. +all and ?all fail, and so does a record that ends in neither all nor redirect. Networks wider than /16 (IPv4) or /32 (IPv6) that pass fail too.",
+		Found:    "+all lets everybody send",
+		Expected: "~all or -all",
+		Mend:     `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ~all"`,
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    `A "neutral" result indicates that although a policy for the identity was discovered, there is no definite assertion (positive or negative) about the client.`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		end := ""
@@ -128,8 +156,11 @@ var spfNotPermissive = &Check{
 			case t.Fault != "":
 			case !t.Modifier && t.Name == "all" && end == "":
 				end = t.Text
-				if t.Qualifier == '+' || t.Qualifier == '?' {
-					return fail(p.spfRemedy(ctx, n), "~all or -all", "%s", t.Text)
+				switch t.Qualifier {
+				case '+':
+					return fail(p.spfRemedy(ctx, n), "~all or -all", "%s lets everybody send", t.Text)
+				case '?':
+					return fail(p.spfRemedy(ctx, n), "~all or -all", "%s says nothing of anybody else", t.Text)
 				}
 			case t.Modifier && t.Name == "redirect" && end == "":
 				end = t.Text
@@ -151,11 +182,20 @@ var spfNoPTR = &Check{
 	Why:      "ptr is slow and unreliable, and large receivers ignore it",
 	Ref:      "RFC 7208 section 5.5",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:       "Looks for a ptr term in the record itself. The remedy names our addresses in its place.",
+		Found:     "ptr asks for the names of the address",
+		Expected:  "no ptr",
+		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 -all"`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "This mechanism SHOULD NOT be published.",
+		Receivers: "Large receivers pass the term over, says the same section.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		for _, t := range n.Terms {
 			if !t.Modifier && t.Name == "ptr" {
-				return fail(p.spfRemedy(ctx, n), "no ptr", "%s", t.Text)
+				return fail(p.spfRemedy(ctx, n), "no ptr", "%s asks for the names of the address", t.Text)
 			}
 		}
 		return pass("no ptr")

@@ -20,6 +20,15 @@ var spfSenderPresent = &Check{
 	Why:      "Gmail and Yahoo refuse mail without SPF or DKIM; the record names the servers that may send for a domain and keeps bounces of forged mail away",
 	Ref:      "RFC 7208 section 3",
 	Needs:    []string{"DNS-REACHABLE"},
+	Words: Words{
+		How:      `Asks for TXT of the MAIL FROM domain and looks for a record that begins with exactly v=spf1. A definite answer without one fails; a text that only resembles one is shown. spf = "off" skips it.`,
+		Found:    "example.net has no SPF record (NODATA)",
+		Expected: "one",
+		Mend:     `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ~all"`,
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    `An SPF record is a DNS record that declares which hosts are, and are not, authorized to use a domain name for the "HELO" and "MAIL FROM" identities.`,
+		Varies:   `recommended under spf = "warn"`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		if p.Plan.Policy.SPF == "off" {
 			return skip(`spf = "off"`)
@@ -54,6 +63,15 @@ var spfSenderPass = &Check{
 	Why:      "Gmail (5.7.26, 5.7.27), Microsoft 365 (5.7.23), GMX, Orange and Mimecast refuse mail from a server that the sender's domain does not name",
 	Ref:      "RFC 7208 section 2.4",
 	Needs:    []string{"SPF-SENDER-PRESENT", "EGRESS-PUBLIC"},
+	Words: Words{
+		How:      "Computes SPF (check_host of RFC 7208) as a receiver does, for each source's address and the MAIL FROM domain, with the source's EHLO name. Only pass passes; fail, softfail, neutral and permerror all fail, temperror leaves it unknown. The remedy is the record that stands, with what is missing put in.",
+		Found:    "softfail for 192.0.2.25: no term before ~all matches",
+		Expected: "pass",
+		Mend:     `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ip4:198.51.100.0/24 ~all"`,
+		Ask:      "whoever runs the zone of the domain",
+		Quote:    `SPF verifiers MUST check the "MAIL FROM" identity if a "HELO" check either has not been performed or has not reached a definitive policy result ...`,
+		Varies:   `recommended under spf = "warn"`,
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		addr, domain := p.addr(), p.envelope()
 		res := p.evaluate(ctx, addr, p.Source.EHLO, domain, false)
@@ -80,6 +98,15 @@ var spfSingle = &Check{
 	Why:      "two records count as an error, whatever they say",
 	Ref:      "RFC 7208 section 4.5",
 	Needs:    []string{"SPF-SENDER-PRESENT"},
+	Words: Words{
+		How:       "Counts the TXT records of the MAIL FROM domain that begin with v=spf1. More than one fails: evaluators give permerror whatever they say. The remedy merges them into one.",
+		Found:     "2 SPF records, which is permerror",
+		Expected:  "1",
+		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ip6:2001:db8::25 include:_spf.example.org -all"`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     `If the resultant record set includes more than one record, check_host() produces the "permerror" result.`,
+		Receivers: "Whoever checks SPF: to them the domain has none that is of use.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		if len(n.Records) > 1 {
@@ -98,6 +125,16 @@ var spfSyntax = &Check{
 	Why:      "one bad term makes the whole record an error, even if it stands behind the one that matches",
 	Ref:      "RFC 7208 section 4.6",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:       "Parses the record whole, past the term that matches. Each term that cannot be read is named with its place, and for common slips what was meant.",
+		Found:     `term 1 (octet 8) "ipv4:192.0.2.25": unknown mechanism`,
+		Expected:  "valid",
+		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 -all"`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     `The syntax of the record is validated first, and if there are any syntax errors anywhere in the record, check_host() returns immediately with the result "permerror" ...`,
+		Receivers: "Whoever checks SPF.",
+		Varies:    "recommended where all that is wrong is read as a modifier nobody knows (`a=mail.example.net`), which evaluators pass over",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		var found, meant []string
@@ -132,8 +169,18 @@ var spfTargets = &Check{
 	Severity: Mandatory,
 	Change:   "v",
 	Why:      "including a domain without a record is an error of the whole evaluation",
-	Ref:      "RFC 7208 section 5.2; RFC 7208 section 6.1",
+	Ref:      "RFC 7208 section 6.1; RFC 7208 section 5.2",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:       "Looks up the target of every include and redirect, and of those within. Each needs exactly one record, and none may lead back to where it came from. A definite lack fails; a target without answer leaves it unknown.",
+		Found:     "include:nospf.example.org has no SPF record (NXDOMAIN)",
+		Expected:  "one record each",
+		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 -all"`,
+		Ask:       "whoever runs the zone of the domain; for what lies within, that domain",
+		Quote:     `... if no SPF record is found, or if the <target-name> is malformed, the result is a "permerror" rather than "none".`,
+		Receivers: "Whoever checks SPF.",
+		Varies:    "recommended where the fault lies behind the term that matches our addresses, so that it is not reached yet",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		faults, open := n.faults()

@@ -24,6 +24,15 @@ var spfSize = &Check{
 	Why:      "an answer over 512 octets needs EDNS or TCP, and a firewall in between that lets neither through makes SPF a temporary error",
 	Ref:      "RFC 7208 section 3.4",
 	Needs:    []string{"SPF-SINGLE"},
+	Words: Words{
+		How:       "Adds up name and record, which are to have 450 octets at most, and all TXT records at the name as one answer, which is to have 512. Either one beyond fails; the terms that take the most room are named.",
+		Found:     "474 octets of name and record",
+		Expected:  "<=450",
+		Mend:      "Shorten the SPF record of example.net",
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "The published SPF record for a given domain name SHOULD remain small enough that the results of a query for it will fit within 512 octets.",
+		Receivers: "Those behind a firewall that lets neither EDNS nor TCP through.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		own := len(n.Domain) + len(n.Records[0])
@@ -74,6 +83,15 @@ var spfLeftovers = &Check{
 	Why:      "nobody reads type SPF and Sender ID any more; a record that nobody reads is one that nobody corrects",
 	Ref:      "RFC 7208 section 3.1",
 	Needs:    []string{"SPF-SENDER-PRESENT"},
+	Words: Words{
+		How:       "Asks for TXT and for the old type SPF (99) of the MAIL FROM domain. A text that begins with spf2.0/ (Sender ID), or a record of that type, fails. No answer for the old type skips it.",
+		Found:     "spf2.0/pra ip4:192.0.2.25 -all; type SPF: v=spf1 ip4:198.51.100.1 -all",
+		Expected:  "none",
+		Mend:      `example.net. 3600 IN TXT "spf2.0/pra ip4:192.0.2.25 -all"`,
+		Ask:       "whoever runs the zone of the domain",
+		Quote:     "SPF records MUST be published as a DNS TXT (type 16) Resource Record (RR) [RFC1035] only.",
+		Receivers: "None reads them any more.",
+	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		txt, old := p.ask(ctx, p.envelope(), dns.TypeTXT), p.ask(ctx, p.envelope(), dns.TypeSPF)
 		r := Remedy{Title: "Delete the old SPF records of " + p.envelope(), Who: "whoever runs the zone of " + txt.Name}

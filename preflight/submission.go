@@ -31,6 +31,16 @@ var listenerName = &Check{
 	Why:      "it is good practice and nothing more: what our own clients are greeted with has no effect on delivery",
 	Ref:      "RFC 5321 section 4.3.1",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
+	Words: Words{
+		How:       "Looks at the name in the banner of the submission listener: it has to be a host name with a domain, none of those that are never in public DNS, and one that the certificate is for. Nothing is asked of DNS.",
+		Found:     `"relay01" is not fully qualified`,
+		Expected:  "a public name",
+		Mend:      `hostname = "mail.example.net"`,
+		Ask:       "you, under [submission]",
+		Quote:     "Note: all the greeting-type replies have the official name (the fully-qualified primary domain name) of the server host as the first word following the reply code.",
+		Receivers: "None: only our own clients see it.",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		s := p.Plan.Submission
 		if s.Name == "" {
@@ -39,6 +49,7 @@ var listenerName = &Check{
 		r := Remedy{
 			Title: "Give the submission listener a public name",
 			Who:   "you, under [submission]; it has no effect on delivery",
+			Under: "[submission]",
 		}
 		for i := range p.Plan.Sources {
 			if name, err := dns.Canonical(p.Plan.Sources[i].EHLO); err == nil && dns.IsHostname(name) {
@@ -83,14 +94,26 @@ var submitCert = &Check{
 	Severity: Recommended,
 	Change:   "^",
 	Why:      "applications that verify stop sending when it is over, and those that do not hand their passwords to anybody",
-	Ref:      "RFC 8314 section 3; RFC 9525 section 6",
+	Ref:      "RFC 4954 section 4; RFC 8314 section 3; RFC 9525 section 6",
 	Needs:    []string{"DNS-REACHABLE"},
+	Here:     true,
+	Words: Words{
+		How:       "Reads the certificate of the submission listener. It has to parse, the key has to belong to it, it has to be valid now and for more than 14 days, to be for the listener's name, and to come with the certificates of its issuers. Without one the check is skipped, unless AUTH is offered to other machines.",
+		Found:     "it expires in 6 days",
+		Expected:  "good for mail.example.net and more than 14 days",
+		Mend:      `certificate = "/etc/relay/tls/fullchain.pem"`,
+		Ask:       "you, under [submission]",
+		Quote:     "A server implementation MUST implement a configuration in which it does NOT permit any plaintext password mechanisms, unless either the STARTTLS [SMTP-TLS] command has been negotiated ...",
+		Receivers: "None: our own clients are who fail by it.",
+		Varies:    "mandatory where AUTH is offered without TLS on an address that other machines can reach",
+	},
 	Run: func(_ context.Context, p *Probe) Result {
 		s := p.Plan.Submission
 		r := Remedy{
 			Title:   "Renew the certificate of the submission listener",
 			Who:     "you, under [submission]",
 			Setting: `certificate = "/etc/relay/tls/fullchain.pem"`,
+			Under:   "[submission]",
 		}
 		if s.Certificate == nil {
 			if s.Auth && p.Plan.exposed() {

@@ -223,6 +223,8 @@ func vigilMark(f Finding) string {
 		return "✗"
 	case f.Status == Fail && f.Severity == Recommended:
 		return "!"
+	case f.Status == Fail:
+		return "i"
 	}
 	return "·"
 }

@@ -66,7 +66,14 @@ func (z *Zone) summary() string {
 			said = append(said, fmt.Sprintf("%d %s", n, s.word))
 		}
 	}
-	return "zone " + absolute(z.Name) + " " + strings.Join(said, ", ")
+	what := strings.Join(said, ", ")
+	if what == "" {
+		what = "no record of it is known, none is asked for"
+		if z.Guess != "" {
+			what = "it does not answer, so what stands there is not known"
+		}
+	}
+	return "zone " + cmp.Or(z.Name, "the root") + ": " + what
 }
 
 // head is what every zone has at its top, and the addresses of name servers

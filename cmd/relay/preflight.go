@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -35,23 +37,23 @@ Exit code: 0 pass, 1 degraded, 2 fail, 3 unknown (DNS did not answer).`,
 	c.Flags().BoolVar(&strict, "strict", false, "exit 2 where it would be 1")
 	c.Flags().BoolVar(&as.quiet, "quiet", false, "print one status line")
 	c.Flags().BoolVar(&trace, "trace", false, "show the way from the root of DNS to the name of each address, server by server")
-	c.Flags().StringVar(&explain, "explain", "", "print what a check looks at and why, by its `ID`")
+	c.Flags().StringVar(&explain, "explain", "", "print all there is to say of a check, by its `ID`, or of PTR, A, EHLO, MX, SPF, DKIM, DMARC")
 	_ = c.RegisterFlagCompletionFunc("explain", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		var ids []string
-		for _, k := range preflight.Checks {
-			ids = append(ids, k.ID+"\t"+k.Title)
+		for _, id := range preflight.UnknownID("").Nearest() {
+			ids = append(ids, id+"\t"+preflight.TitleOf(id))
 		}
 		return ids, cobra.ShellCompDirectiveNoFileComp
 	})
 	look.add(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if explain != "" {
-			if err := preflight.Explain(w.stdout, explain); err != nil {
-				return &fault{code: exitUsage, err: err}
-			}
-			return nil
+		if err := together(c); err != nil {
+			return err
 		}
-		if err := look.read(c); err != nil {
+		if c.Flags().Changed("explain") {
+			return explainID(w, explain, as)
+		}
+		if err := look.read(); err != nil {
 			return err
 		}
 		if look.daemon {
@@ -75,6 +77,20 @@ Exit code: 0 pass, 1 degraded, 2 fail, 3 unknown (DNS did not answer).`,
 		return verdict(code, r.Overall)
 	}
 	return c
+}
+
+// explainID prints what is known of an id; of one that is none, what there is.
+func explainID(w world, id string, as shape) error {
+	say := func() error { return preflight.Explain(w.stdout, id, textOptions(w)) }
+	if as.json {
+		say = func() error { return preflight.ExplainJSON(w.stdout, id) }
+	}
+	err := say()
+	var unknown preflight.UnknownID
+	if errors.As(err, &unknown) {
+		return &fault{code: exitUsage, err: err, hint: "what can be explained, the nearest first: " + strings.Join(unknown.Nearest(), ", ")}
+	}
+	return err
 }
 
 // shape of a report.

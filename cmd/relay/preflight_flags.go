@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,8 +29,29 @@ type lookFlags struct {
 }
 
 // strangers are flags that do not go together: a watch ends, and a supposition
-// does not come true by waiting; the running relay knows neither it nor other servers.
-var strangers = [][2]string{{"watch", "daemon"}, {"watch", "json"}, {"watch", "if"}, {"daemon", "if"}, {"daemon", "ip"}, {"json", "quiet"}}
+// does not come true by waiting; the running relay knows neither it nor other
+// servers; the way from the root shows what stands, and needs room. To explain
+// is to look at nothing.
+var strangers = map[string][]string{
+	"watch":   {"daemon", "json", "if", "trace"},
+	"daemon":  {"if", "trace", "ip", "ehlo", "from", "envelope", "selector"},
+	"quiet":   {"json", "trace"},
+	"trace":   {"if"},
+	"explain": {"watch", "daemon", "strict", "quiet", "trace", "if", "ip", "ehlo", "from", "envelope", "selector"},
+}
+
+// together refuses flags that are strangers.
+func together(c *cobra.Command) error {
+	fs := c.Flags()
+	for _, one := range slices.Sorted(maps.Keys(strangers)) {
+		for _, other := range strangers[one] {
+			if fs.Changed(one) && fs.Changed(other) {
+				return &fault{code: exitUsage, err: fmt.Errorf("--%s and --%s do not go together", one, other)}
+			}
+		}
+	}
+	return nil
+}
 
 func (f *lookFlags) add(c *cobra.Command) {
 	fs := c.Flags()
@@ -46,12 +69,7 @@ func (f *lookFlags) add(c *cobra.Command) {
 }
 
 // read makes sense of the flags, or is a matter of usage.
-func (f *lookFlags) read(c *cobra.Command) error {
-	for _, pair := range strangers {
-		if c.Flags().Changed(pair[0]) && c.Flags().Changed(pair[1]) {
-			return &fault{code: exitUsage, err: fmt.Errorf("--%s and --%s do not go together", pair[0], pair[1])}
-		}
-	}
+func (f *lookFlags) read() error {
 	for _, line := range f.suppose {
 		e, err := dns.ParseEdit(line)
 		if err != nil {
