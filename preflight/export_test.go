@@ -12,3 +12,10 @@ func NoteUse(o *Observations, s *Source, a netip.Addr, ehlo string, at time.Time
 
 // OfThisMachine are the checks that have nothing to say of another one.
 var OfThisMachine = ofThisMachine
+
+// NextLook is when the gate looks at host, sources and smart hosts again.
+func NextLook(g *Gate) time.Time {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.due()
+}

@@ -10,7 +10,9 @@ import (
 // Of a server that is not ours nothing is said that only its own machine can tell.
 func TestForeign(t *testing.T) {
 	for _, id := range preflight.OfThisMachine {
-		known(t, id)
+		if check(id) == nil {
+			t.Errorf("there is no check %s", id)
+		}
 	}
 	own, err := readCases("testdata/cases.txt")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // readable holds what is true of the report of any case, whatever is wrong in it.
-func readable(t *testing.T, rep *preflight.Report) {
+func readable(t testing.TB, rep *preflight.Report) {
 	t.Helper()
 	for _, o := range []preflight.TextOptions{{}, {ASCII: true}} {
 		var b bytes.Buffer
