@@ -127,7 +127,7 @@ func history(t *testing.T, looks []byte) (turns map[string]int) {
 			t.Fatalf(format+"\n%q", append(args, story[max(0, len(story)-8):])...)
 		}
 		if !same(s.last, folded.last) || !s.next.Equal(folded.next) {
-			fatal("as it is remembered: %+v, folded %+v", s.last.Senders[0], folded.last.Senders[0])
+			fatal("as it is remembered: %s, folded %s", inShort(s.last), inShort(folded.last))
 		}
 		if s.next.Before(s.at.Add(soonest)) || s.next.After(s.at.Add(s.plan.Policy.RecheckMax)) {
 			fatal("next look in %s", s.next.Sub(s.at))
@@ -216,6 +216,14 @@ func reread(t *testing.T, h History) (again History) {
 	return again
 }
 
+// inShort is a report in a line.
+func inShort(r *Report) (s string) {
+	for _, v := range append(r.Sources, r.Senders...) {
+		s += fmt.Sprintf("%s %s %s %v stale %t; ", v.Name, v.Status, v.Action, v.Because, v.Stale)
+	}
+	return s
+}
+
 // FuzzObserve looks for a history that breaks the rules.
 func FuzzObserve(f *testing.F) {
 	f.Add([]byte("p u f s p u f f p"))
@@ -270,12 +278,12 @@ func TestOneFailureLeavesNoTrace(t *testing.T) {
 		s.look(after, false, ptr(Fail)...)
 		twin.look(after, false)
 		if !same(s.last, twin.last) {
-			t.Fatalf("seed %d: %+v, without it %+v", seed, s.last.Sources[0], twin.last.Sources[0])
+			t.Fatalf("seed %d: %s, without it %s", seed, inShort(s.last), inShort(twin.last))
 		}
 		s.look(time.Minute, false)
 		twin.look(time.Minute, false)
 		if !same(s.last, twin.last) || !s.next.Equal(twin.next) {
-			t.Fatalf("seed %d, afterwards: %+v, without it %+v", seed, s.last.Sources[0], twin.last.Sources[0])
+			t.Fatalf("seed %d, afterwards: %s, without it %s", seed, inShort(s.last), inShort(twin.last))
 		}
 		for range 2 { // nor does it count towards the next ones
 			s.look(10*time.Minute, false, ptr(Fail)...)

@@ -145,19 +145,19 @@ var spfNotPermissive = &Check{
 var spfNoPTR = &Check{
 	ID:       "SPF-NO-PTR",
 	Scope:    ScopeSender,
-	Title:    "the SPF record does without ptr",
+	Title:    "the SPF record does without ptr and %{p}",
 	Severity: Recommended,
 	Change:   "x",
-	Why:      "ptr is slow and unreliable, and large receivers ignore it",
-	Ref:      "RFC 7208 section 5.5",
+	Why:      "ptr and the macro %{p} are slow and unreliable, and many receivers ignore them: the same record gives different results",
+	Ref:      "RFC 7208 section 5.5; RFC 7208 section 7.2",
 	Needs:    []string{"SPF-SINGLE"},
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		for _, t := range n.Terms {
-			if !t.Modifier && t.Name == "ptr" {
-				return fail(p.spfRemedy(ctx, n), "no ptr", "%s", t.Text)
+			if t.namesClient() {
+				return fail(p.spfRemedy(ctx, n), "no ptr, and no %%{p}", "%s", t.Text)
 			}
 		}
-		return pass("no ptr")
+		return pass("no ptr, and no %%{p}")
 	},
 }
