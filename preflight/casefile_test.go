@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,10 +18,10 @@ import (
 //	+ RR            adds a record; "+ (replace) RR" instead of those of its type
 //	~ ZONE WORD     lets a zone misbehave: SERVFAIL, drop, absent, ...
 //	@ KEY=VALUE     changes the configuration
-//	= ...           what is expected
+//	= ...           what is expected: expect_test.go
 //
 // Steps are separated by semicolons. A title may name cases to start from ("T62",
-// "T02+T08"). What stands in parentheses, and any other prose, is for people.
+// "T02+T08"). Prose stands in titles, and in parentheses behind a step.
 type caseFile struct {
 	base  baseline
 	cases []*testCase
@@ -37,28 +38,14 @@ type testCase struct {
 	name, title string
 	from        []string
 	steps       []step
-	expect      expectation
+	expect      reading
+	err         error
 }
 
 type step struct {
 	kind byte // - + ~ @
 	text string
 }
-
-type expectation struct {
-	verdicts  [][2]string // subject, verdict
-	findings  []wanted
-	never     []string // ids that must not fail
-	texts     []string
-	allSkip   [][]string // beginnings of ids that are all skipped
-	overall   string
-	action    string
-	exit      string
-	serveExit string
-}
-
-// wanted is one finding; subject is a source or sender, or "".
-type wanted struct{ subject, id, status string }
 
 var (
 	caseHead   = regexp.MustCompile(`^(T\d+[a-z]?)\b[.:]?\s*(.*)$`)
@@ -77,7 +64,19 @@ func readCases(path string) (*caseFile, error) {
 	if len(f.cases) == 0 {
 		return nil, fmt.Errorf("read cases: %s has none", path)
 	}
+	if err := f.faults(); err != nil {
+		return nil, fmt.Errorf("read cases: %s: %w", path, err)
+	}
 	return f, nil
+}
+
+// faults are what of the cases cannot be read.
+func (f *caseFile) faults() error {
+	var errs []error
+	for _, c := range f.cases {
+		errs = append(errs, c.err)
+	}
+	return errors.Join(errs...)
 }
 
 func parseCases(text string) *caseFile {
@@ -188,7 +187,9 @@ func (c *testCase) head(text, replaced string) {
 // line takes steps and expectations apart.
 func (c *testCase) line(text string) {
 	if i := c.expectAt(text); i >= 0 {
-		c.expect.read(strings.TrimSpace(text[i+1:]))
+		if err := c.expect.read(text[i+1:]); err != nil {
+			c.err = fmt.Errorf("case %s: %w", c.name, err)
+		}
 		text = text[:i]
 	}
 	for text != "" {
@@ -205,8 +206,6 @@ func (c *testCase) line(text string) {
 	}
 }
 
-var expectWord = regexp.MustCompile(`^(!|"|\w[\w./()-]*:(pass|degraded|unknown|fail|skip)\b|overall |action=|relay |every )`)
-
 // expectAt finds the equals sign that begins the expectations.
 func (c *testCase) expectAt(text string) int {
 	if strings.HasPrefix(text, "=") {
@@ -218,7 +217,7 @@ func (c *testCase) expectAt(text string) int {
 			return -1
 		}
 		at := from + i
-		if (at == 0 || text[at-1] == ' ') && expectWord.MatchString(strings.TrimSpace(text[at+1:])) {
+		if (at == 0 || text[at-1] == ' ') && isExpectation(strings.TrimSpace(text[at+1:])) {
 			return at
 		}
 		from = at + 1
@@ -262,42 +261,6 @@ func quoted(s string) (all []string) {
 		all = append(all, strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(q[1:len(q)-1]))
 	}
 	return all
-}
-
-const statuses = `(pass|degraded|unknown|fail|skip)`
-
-var (
-	everyWord   = regexp.MustCompile(`every ([A-Z0-9/-]+) ids? skip`)
-	findingWord = regexp.MustCompile(`(?:^|[\s,;])(?:([A-Za-z0-9_.()-]+)/)?([A-Z][A-Z0-9]*(?:-[A-Z0-9]+)+):` + statuses + `\b`)
-	verdictWord = regexp.MustCompile(`(?:^|[\s,;])([a-z][A-Za-z0-9_-]*(?:\([^)]*\))?):` + statuses + `\b`)
-	neverWord   = regexp.MustCompile(`(?:^|[\s,;])!([A-Z][A-Z0-9-]+)`)
-	overallWord = regexp.MustCompile(`\boverall ` + statuses)
-	actionWord  = regexp.MustCompile(`\baction=([a-z]+)`)
-	exitWord    = regexp.MustCompile(`relay preflight exits (\d+)`)
-	serveWord   = regexp.MustCompile(`relay serve exits (\d+)`)
-)
-
-func (e *expectation) read(text string) {
-	text = dropParens(text)
-	e.texts = append(e.texts, quoted(text)...)
-	text = quotedText.ReplaceAllString(text, " ")
-	for _, m := range verdictWord.FindAllStringSubmatch(text, -1) {
-		e.verdicts = append(e.verdicts, [2]string{m[1], m[2]})
-	}
-	for _, m := range findingWord.FindAllStringSubmatch(text, -1) {
-		e.findings = append(e.findings, wanted{m[1], m[2], m[3]})
-	}
-	for _, m := range neverWord.FindAllStringSubmatch(text, -1) {
-		e.never = append(e.never, m[1])
-	}
-	for _, m := range everyWord.FindAllStringSubmatch(text, -1) {
-		e.allSkip = append(e.allSkip, strings.Split(m[1], "/"))
-	}
-	for into, re := range map[*string]*regexp.Regexp{&e.overall: overallWord, &e.action: actionWord, &e.exit: exitWord, &e.serveExit: serveWord} {
-		if m := re.FindStringSubmatch(text); m != nil {
-			*into = m[1]
-		}
-	}
 }
 
 // dropParens takes prose in parentheses out; those that belong to a word,

@@ -1,14 +1,12 @@
 package preflight_test
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"smtprelay/preflight"
 )
@@ -20,21 +18,28 @@ func TestCases(t *testing.T) {
 		for _, c := range f.cases {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				steps, bases, err := f.all(c)
-				if err != nil {
-					t.Fatal(err)
-				}
-				w := build(t, f.base, steps)
-				began := time.Now()
-				fs, rep := judged(t, w)
-				if took := time.Since(began); took > 30*time.Second {
-					t.Errorf("the run took %v", took)
-				}
-				c.check(t, bases, fs, rep)
-				readable(t, rep)
+				f.run(t, c, func(bases []*testCase, o *outcome) {
+					c.check(bases, o)
+					readable(o.t, o.report)
+				})
 			})
 		}
 	}
+}
+
+// run a case and hand its outcome over, with the cases that it starts from.
+func (f *caseFile) run(t *testing.T, c *testCase, judge func(bases []*testCase, o *outcome)) {
+	t.Helper()
+	steps, bases, err := f.all(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := build(t, f.base, steps)
+	if w.script.past == 0 && len(w.script.looks) == 0 {
+		judge(bases, oneShot(t, w))
+		return
+	}
+	clockedCase(t, w, build(t, f.base, configuration(steps)), func(o *outcome) { judge(bases, o) })
 }
 
 // caseFiles are the file of the flag, or those of testdata. A file without a
@@ -70,6 +75,119 @@ func caseFiles(t testing.TB) (fs []*caseFile) {
 	return fs
 }
 
+// configuration are the steps that say nothing of DNS.
+func configuration(steps []step) []step {
+	return slices.DeleteFunc(slices.Clone(steps), func(s step) bool { return s.kind != '@' })
+}
+
+// witness takes down what a test complains of.
+type witness struct {
+	testing.TB
+	complaints []string
+}
+
+func (w *witness) Helper()           {}
+func (w *witness) Failed() bool      { return false }
+func (w *witness) Error(args ...any) { w.complaints = append(w.complaints, fmt.Sprint(args...)) }
+func (w *witness) Errorf(format string, args ...any) {
+	w.complaints = append(w.complaints, fmt.Sprintf(format, args...))
+}
+
+// A case that expects what is not so fails, each for the reason given.
+func TestCasesCanFail(t *testing.T) {
+	const wan6, ptr6 = "@ + source wan6 2001:db8::25", "@ + source wan6 2001:db8::25 with its PTR"
+	for text, complaint := range map[string]string{
+		"- 25.2.0.192.in-addr.arpa PTR = wan4:fail":                                                            "unexpected: wan4/PTR-EXISTS:fail",
+		"- 25.2.0.192.in-addr.arpa PTR = wan4:pass PTR-EXISTS:fail":                                            `verdict of wan4: "fail", want pass`,
+		"@ spf=require = dom:degraded":                                                                         `verdict of dom: "pass", want degraded`,
+		"@ spf=require = wan5:pass":                                                                            `"wan5" is not one of those judged`,
+		"@ spf=require = wan4:pass PTR-EXISTS:fail":                                                            "want PTR-EXISTS:fail, got wan4/PTR-EXISTS:pass",
+		"@ spf=require = wan4:pass SMARTHOST-TLS:pass":                                                         "which is not made",
+		"- 25.2.0.192.in-addr.arpa PTR = wan4:fail PTR-EXISTS:fail !PTR-EXISTS":                                "want no failure of PTR-EXISTS",
+		"- 25.2.0.192.in-addr.arpa PTR = wan4:fail PTR-EXISTS:fail \"NODATA\"":                                 `"NODATA" is in no finding`,
+		wan6 + " = wan4:pass wan6:fail wan6/IPV6-SOURCE:fail wan4/PTR-EXISTS:pass":                             "unexpected: wan6/PTR-EXISTS:fail",
+		wan6 + " = PTR-EXISTS:fail":                                                                            "wan4/PTR-EXISTS:pass",
+		wan6 + " = PTR-SINGLE:skip EHLO-SET:pass":                                                              "of whom? There are 2",
+		wan6 + " = wan6:fail IPV6-SOURCE:fail PTR-EXISTS:fail no connection from 192.0.2.25":                   "leaves from 192.0.2.25",
+		ptr6 + " = wan4:pass mail of example.net leaves by wan4 only":                                          `leaves by ["wan4" "wan6"], want wan4`,
+		"@ senders=example.net,example.org = dom(example.net):pass dom(example.org):fail SENDER-RESOLVES:fail": "unexpected: example.org/DMARC-PRESENT:fail",
+		"@ senders=example.net,example.org = dom(example.net)/SENDER-RESOLVES:fail":                            "example.net/SENDER-RESOLVES:pass",
+		"@ senders=example.net,example.org = dom:fail":                                                         "is not one of those judged",
+		"- example.net TXT = dom:fail SPF-SENDER-PRESENT:fail mail of example.net goes direct":                 `leaves by [], want one at least`,
+		"~ 2.0.192.in-addr.arpa SERVFAIL = wan4:unknown PTR-EXISTS:unknown":                                    "unexpected: wan4/PTR-DELEGATION:unknown",
+		"@ spf=require = wan4:pass no question sent":                                                           "asked for mail.example.net. ",
+		"@ spf=require = wan4:pass no question for \"example.net.\" sent":                                      "asked for example.net. ",
+		"@ spf=require = wan4:pass nothing else printed":                                                       "printed is also",
+		"@ spf=require = wan4:pass relay preflight exits 2":                                                    `exit: "0", want 2`,
+		"@ spf=require = overall degraded":                                                                     `overall: "pass", want degraded`,
+		"@ spf=require = action=hold":                                                                          `action: "direct", want hold`,
+		"@ spf=require = relay serve exits 78":                                                                 "does with a start: direct",
+		"- 25.2.0.192.in-addr.arpa PTR = PTR-EXISTS:fail relay serve starts":                                   "does with a start: refuse",
+		"@ spf=require = all PTR checks skip":                                                                  `want a skip "", got wan4/PTR-`,
+		"@ route=smarthost = every PTR id skip \"weather\"":                                                    `want a skip "weather"`,
+		"@ spf=require = every BIMI id skip":                                                                   "no id begins with BIMI",
+		"- 25.2.0.192.in-addr.arpa PTR = wan4:fail PTR-EXISTS:fail (latent)":                                   "and so is the check",
+		"@ ehlo= ; - 25.2.0.192.in-addr.arpa PTR = EHLO-SET:fail PTR-EXISTS:fail (suggested from the PTR)":     "no name of the address",
+		"- 25.2.0.192.in-addr.arpa PTR = PTR-EXISTS:fail \"25.2.0.192.in-addr.arpa\" (printed once)":           "is printed so often",
+		"@ spf=require = wan4:pass stale=true":                                                                 `stale: "false", want true`,
+		"@ spf=require = wan4:pass, no verdict log line":                                                       "only a case with a history or looks",
+		"@ spf=require = pass, pass":                                                                           "only a case with a history or looks",
+		"@ spf=require = action=direct until +900s, then hold":                                                 "only a case with a history or looks",
+
+		"@ history pass -7h ; ~ 2.0.192.in-addr.arpa SERVFAIL = wan4:pass stale=true PTR-EXISTS:unknown PTR-DELEGATION:unknown": `verdict of wan4: "unknown", want pass`,
+		"@ runtime: pass, NXDOMAIN = pass, fail":                                           `want [pass fail]`,
+		"@ runtime: pass, then NXDOMAIN = pass":                                            "",
+		"@ runtime: pass, then NXDOMAIN at +0 +50s = pass, pass":                           "look 3 was at +1m0s, want +50s",
+		"@ runtime: fail, SERVFAIL, pass = fail, fail, pass; no verdict change logged":     "the log tells of a verdict that changed",
+		"@ runtime: fail, then pass = wan4:pass action=settling until +600s, then direct":  `a second after +600s: "settling", want direct`,
+		"@ runtime: fail, then pass = wan4:pass action=settling until +1200s, then direct": `a second before +1200s: "direct", want settling`,
+	} {
+		t.Run("", func(t *testing.T) {
+			f := parsed(t, "T1 "+text)
+			w := &witness{}
+			f.run(t, f.cases[0], func(bases []*testCase, o *outcome) {
+				w.TB, o.t = o.t, w
+				f.cases[0].check(bases, o)
+			})
+			if all := strings.Join(w.complaints, "\n"); (all == "") != (complaint == "") || !strings.Contains(all, complaint) {
+				t.Errorf("%s\ngives %q, want %q", text, all, complaint)
+			}
+		})
+	}
+}
+
+// What nobody would check is no expectation.
+func TestCasesThatCannotBeRead(t *testing.T) {
+	for text, want := range map[string]string{
+		"= wan4:pass and the moon is full":              `nobody checks "and the moon is full"`,
+		"= wan4:pass (whatever the moon does)":          `nobody checks "whatever the moon does)"`,
+		"= wan4:skip":                                   "no verdict is skip",
+		"= wan4:pass PTR-EXIST:pass":                    "there is no check PTR-EXIST",
+		"= wan4:pass !PTR-EXIST":                        "there is no check PTR-EXIST",
+		"= wan4:pass dom:pass DNS-AUTH-CONSISTENT:fail": "say of whom",
+		"= (latent)":                                    "of which finding?",
+	} {
+		if err := parseCases("T1 title\n" + text).faults(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// parsed is a file of cases over the usual baseline.
+func parsed(t *testing.T, text string) *caseFile {
+	t.Helper()
+	own, err := readCases("testdata/cases.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := parseCases(text)
+	if err := f.faults(); err != nil {
+		t.Fatal(err)
+	}
+	f.base.complete(own.base)
+	return f
+}
+
 func build(t testing.TB, b baseline, steps []step) *world {
 	t.Helper()
 	w, err := newWorld(b)
@@ -86,153 +204,6 @@ func build(t testing.TB, b baseline, steps []step) *world {
 
 func judged(t testing.TB, w *world) ([]preflight.Finding, *preflight.Report) {
 	t.Helper()
-	_, out := w.start(t)
-	fs, _ := preflight.Run(context.Background(), &w.plan, out)
-	return fs, preflight.Judge(w.plan.Learn(out.Observed, time.Now()), fs, time.Now())
-}
-
-func (c *testCase) check(t *testing.T, bases []*testCase, fs []preflight.Finding, rep *preflight.Report) {
-	t.Helper()
-	e := &c.expect
-	e.check(t, fs, rep)
-	allowed := map[string]bool{}
-	unknowns := false
-	for _, o := range append(bases, c) {
-		for _, w := range o.expect.findings {
-			allowed[w.id] = true
-		}
-	}
-	for _, v := range e.verdicts {
-		unknowns = unknowns || v[1] == "unknown"
-	}
-	for _, f := range fs {
-		if allowed[f.Check.ID] || f.Status == preflight.Pass || f.Status == preflight.Skip || f.Status == preflight.Unknown && unknowns {
-			continue
-		}
-		t.Errorf("unexpected: %s", show(f))
-	}
-	if t.Failed() {
-		for _, f := range fs {
-			t.Log(show(f))
-		}
-	}
-}
-
-func (e *expectation) check(t *testing.T, fs []preflight.Finding, rep *preflight.Report) {
-	t.Helper()
-	for _, w := range e.findings {
-		w.check(t, fs)
-	}
-	for _, id := range e.never {
-		known(t, id)
-		for _, f := range fs {
-			if f.Check.ID == id && f.Status == preflight.Fail {
-				t.Errorf("want no failure of %s, got %s", id, show(f))
-			}
-		}
-	}
-	for _, text := range e.texts {
-		if !slices.ContainsFunc(fs, func(f preflight.Finding) bool { return strings.Contains(words(f), text) }) {
-			t.Errorf("%q is in no finding", text)
-		}
-	}
-	for _, starts := range e.allSkip {
-		for _, f := range fs {
-			if slices.ContainsFunc(starts, func(s string) bool { return strings.HasPrefix(f.Check.ID, s) }) && f.Status != preflight.Skip {
-				t.Errorf("want a skip, got %s", show(f))
-			}
-		}
-	}
-	for _, v := range e.verdicts {
-		if got := verdict(rep, v[0]); string(got) != v[1] {
-			t.Errorf("verdict of %s: %q, want %s", v[0], got, v[1])
-		}
-	}
-	if e.overall != "" && string(rep.Overall) != e.overall {
-		t.Errorf("overall %s, want %s", rep.Overall, e.overall)
-	}
-	if e.action != "" && rep.Action != e.action {
-		t.Errorf("action %s, want %s", rep.Action, e.action)
-	}
-	if e.exit != "" && fmt.Sprint(rep.Exit()) != e.exit {
-		t.Errorf("exit %d, want %s", rep.Exit(), e.exit)
-	}
-	if e.serveExit == "78" && (rep.Overall != preflight.Fail || rep.Action != "refuse") {
-		t.Errorf("%s with action %s starts, want a refusal", rep.Overall, rep.Action)
-	}
-}
-
-// check wants one finding that is so and, where it is not to fail, none that does.
-func (w wanted) check(t *testing.T, fs []preflight.Finding) {
-	t.Helper()
-	known(t, w.id)
-	found := false
-	var seen []string
-	for _, f := range fs {
-		if f.Check.ID != w.id || w.subject != "" && !named(f, w.subject) {
-			continue
-		}
-		seen = append(seen, show(f))
-		found = found || string(f.Status) == w.status
-		if f.Status == preflight.Fail && w.status != "fail" {
-			t.Errorf("want %s:%s, got %s", w.id, w.status, show(f))
-		}
-	}
-	if !found {
-		t.Errorf("want %s:%s, got %q", w.id, w.status, seen)
-	}
-}
-
-func named(f preflight.Finding, subject string) bool {
-	if d, ok := strings.CutPrefix(subject, "dom("); ok {
-		return f.Sender == strings.TrimSuffix(d, ")")
-	}
-	return f.Source == subject || f.Sender == subject || f.SmartHost == subject || subject == "dom" && f.Sender != ""
-}
-
-// known wants that there is such a check.
-func known(t *testing.T, id string) {
-	t.Helper()
-	if !slices.ContainsFunc(preflight.Checks, func(c *preflight.Check) bool { return c.ID == id }) {
-		t.Errorf("there is no check %s", id)
-	}
-}
-
-func verdict(rep *preflight.Report, subject string) preflight.Status {
-	d, byName := strings.CutPrefix(subject, "dom(")
-	d = strings.TrimSuffix(d, ")")
-	for _, v := range rep.Senders {
-		if v.Name == d && byName || subject == "dom" {
-			return v.Status
-		}
-	}
-	for _, v := range slices.Concat(rep.Sources, rep.SmartHosts) {
-		if v.Name == subject {
-			return v.Status
-		}
-	}
-	return ""
-}
-
-// words is all that a finding says.
-func words(f preflight.Finding) string {
-	r := f.Remedy
-	all := []string{f.Found, f.Because, r.Title, r.Who, r.Message, r.Setting, r.Under, r.Instead}
-	for _, rec := range r.Records {
-		all = append(all, rec.String())
-	}
-	return strings.Join(append(all, r.Steps...), "\n")
-}
-
-func show(f preflight.Finding) string {
-	s := f.Check.ID + ":" + string(f.Status)
-	for _, subject := range []string{f.SmartHost, f.Sender, f.Source} {
-		if subject != "" {
-			s = subject + "/" + s
-		}
-	}
-	if f.Status == preflight.Skip {
-		return s + " (" + f.WaitsFor + f.Because + ")"
-	}
-	return fmt.Sprintf("%s [%s] %s; want %s", s, f.Severity, f.Found, f.Expected)
+	o := oneShot(t, w)
+	return o.findings, o.report
 }

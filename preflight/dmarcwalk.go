@@ -112,15 +112,13 @@ func (p *Probe) policy(ctx context.Context, w treeWalk, rec *placed) (policy str
 	case rec.Missing == "" || rec.Missing == below:
 		return below, nil
 	}
-	for _, t := range []dns.Type{dns.TypeMX, dns.TypeA, dns.TypeAAAA} { // none of them: it does not exist, RFC 9989 section 3.2.13
-		switch a := p.ask(ctx, w.start, t); {
-		case a.Outcome == dns.Present:
-			return below, nil
-		case !definite(a):
-			open = a
-		}
+	switch a := p.ask(ctx, w.start, dns.TypeMX); {
+	case a.Outcome == dns.NoName: // and nothing but that, RFC 9989 section 3.2.13
+		return rec.Missing, nil
+	case !definite(a):
+		return rec.Missing, a
 	}
-	return rec.Missing, open
+	return below, nil
 }
 
 // aligned tells whether an authenticated domain speaks for an author's domain

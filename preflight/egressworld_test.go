@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -82,14 +83,16 @@ func (w *world) setEgress(key, value string) (done bool, err error) {
 	return true, nil
 }
 
-// used is told the way that delivery tells it.
+// used is told the way that delivery tells it: of the source that has the address, else
+// of the first.
 func (w *world) used(f []string) error {
 	if len(f) != 3 {
 		return errors.New("@ used=ADDR,EHLO,AGE")
 	}
 	a, err := netip.ParseAddr(f[0])
 	age, err2 := time.ParseDuration(f[2])
-	preflight.NoteUse(w.seen, &w.plan.Sources[0], a, f[1], time.Now().Add(-age))
+	by := max(0, slices.IndexFunc(w.plan.Sources, func(s preflight.Source) bool { return s.Bind == f[0] }))
+	preflight.NoteUse(w.seen, &w.plan.Sources[by], a, f[1], time.Now().Add(-age))
 	return errors.Join(err, err2)
 }
 
@@ -129,12 +132,16 @@ func (w *world) answer(domain, key, value string) error {
 	return nil
 }
 
-// Greet makes a world a preflight.Prober.
-func (w *world) Greet(_ context.Context, _ preflight.Source, domain string) preflight.Greeting {
-	if g, ok := w.greets[domain]; ok {
-		return g
+// Greet makes a world a preflight.Prober. An IPv6 source meets an IPv6 server.
+func (w *world) Greet(_ context.Context, s preflight.Source, domain string) preflight.Greeting {
+	g, ok := w.greets[domain]
+	if !ok {
+		g = usualGreeting(domain)
 	}
-	return usualGreeting(domain)
+	if strings.Contains(s.Bind, ":") && g.Addr.IsValid() {
+		g.Addr = netip.MustParseAddr("2001:db8::99")
+	}
+	return g
 }
 
 func (w *world) setClock(how string) error {

@@ -16,3 +16,10 @@ func NoteSTUN(o *Observations, s *Source, a netip.Addr, operators ...string) {
 		o.add(Observation{Source: s.key(), Method: bySTUN, Operator: by, Addr: a, At: time.Now()})
 	}
 }
+
+// NextLook is when the gate looks at host, sources and smart hosts again.
+func NextLook(g *Gate) time.Time {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.due()
+}

@@ -193,11 +193,15 @@ func (o *observer) unknown(e *Entry, f Finding) {
 }
 
 // skip follows the finding that is waited for: while that one is still
-// believed, so is this; and where it is only unknown, a fail stays a fail.
+// believed, so is this; and where it is only unknown, a fail stays a fail. The
+// grace of what is waited for is not a second one for what waits.
 func (o *observer) skip(e *Entry, f Finding) {
 	root, waits := o.cause(f)
 	known := e.Result.Status != "" && e.Result.Status != Skip
 	switch {
+	case waits && root.Stale && e.Result.Status == Pass && o.now.Sub(e.Good) > o.policy.Grace:
+		f.Result, f.WaitsFor = Result{Status: Unknown, Severity: f.Severity, Found: "no answer: " + root.Check.ID + " has none"}, ""
+		o.believe(e, f)
 	case waits && known && root.Status == Pass:
 	case waits && e.Result.Status == Fail && root.Status == Unknown:
 	default:

@@ -10,7 +10,7 @@ import (
 )
 
 // readable holds what is true of the report of any case, whatever is wrong in it.
-func readable(t *testing.T, rep *preflight.Report) {
+func readable(t testing.TB, rep *preflight.Report) {
 	t.Helper()
 	for _, o := range []preflight.TextOptions{{}, {ASCII: true}} {
 		var b bytes.Buffer
@@ -75,28 +75,17 @@ func readable(t *testing.T, rep *preflight.Report) {
 // record, a setting or a command of a remedy; or a word that cannot be.
 func copied(rep *preflight.Report, line string) bool {
 	text := strings.TrimSpace(line)
-	for _, fs := range append(findingsOf(rep.Sources, rep.Senders, rep.SmartHosts), rep.HostFindings) {
-		for _, f := range fs {
-			for _, r := range f.Remedy.Records {
-				if text == r.String() {
-					return true
-				}
+	for _, f := range findingsOf(rep) {
+		for _, r := range f.Remedy.Records {
+			if text == r.String() {
+				return true
 			}
-			for _, s := range append(strings.Split(f.Remedy.Setting, "\n"), f.Remedy.Steps...) {
-				if s != "" && strings.HasSuffix(text, s) {
-					return true
-				}
+		}
+		for _, s := range append(strings.Split(f.Remedy.Setting, "\n"), f.Remedy.Steps...) {
+			if s != "" && strings.HasSuffix(text, s) {
+				return true
 			}
 		}
 	}
 	return !strings.Contains(text, " ")
-}
-
-func findingsOf(all ...[]preflight.Verdict) (fs [][]preflight.Finding) {
-	for _, vs := range all {
-		for _, v := range vs {
-			fs = append(fs, v.Findings)
-		}
-	}
-	return fs
 }

@@ -201,6 +201,18 @@ func (p *Probe) pointing(ctx context.Context, a *dns.Answer) Remedy {
 // was seen through it. The EHLO name gets what the source needs. The answer is any
 // that went through the alias.
 func (p *Probe) unaliasing(ctx context.Context, name string, a *dns.Answer) Remedy {
+	if a.Under != "" {
+		r := Remedy{
+			Title: fmt.Sprintf("Take another name than %s", name),
+			Who:   "you, and whoever runs the reverse zone",
+			Steps: []string{fmt.Sprintf("Everything below %s is an alias, by a DNAME record: no other record can stand there.", a.Under)},
+		}
+		if name == p.ehlo() {
+			r.Setting = `ehlo = "..."`
+			r.Steps = append(r.Steps, "The new name has to have address records of its own, and stand in the PTR.")
+		}
+		return r
+	}
 	r := Remedy{
 		Title:   fmt.Sprintf("Give %s address records instead of the alias", name),
 		Who:     "whoever runs the zone of " + name,
@@ -232,5 +244,9 @@ func elsewhere(a *dns.Answer) []string {
 	if len(a.Chain) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("%s is an alias, so its record stands at %s. If that is not yours, put records of your own in the alias's place.", a.Question, a.Name)}
+	step := fmt.Sprintf("%s is an alias, so its record stands at %s.", a.Question, a.Name)
+	if a.Under == "" {
+		step += " If that is not yours, put records of your own in the alias's place."
+	}
+	return []string{step}
 }

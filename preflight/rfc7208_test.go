@@ -43,7 +43,7 @@ var otherwise = map[string]string{
 	"a-colon-domain-ip4mapped":  slash,
 	"mx-colon-domain":           slash,
 	"mx-colon-domain-ip4mapped": slash,
-	"p-macro-multiple":          "%{p} is always \"unknown\": it ought not to be published, and many receivers do not expand it (RFC 7208 section 7.3)",
+	"p-macro-multiple":          "%{p} is always \"unknown\": many receivers do not expand it (RFC 7208 section 7.3), and SPF-NO-PTR asks for another record",
 }
 
 const slash = "a slash in a domain is legal and never meant: it is a prefix length gone wrong, and many receivers see it as an error"

@@ -194,10 +194,10 @@ func unwanted(t spfTerm, dead map[string]string, voids map[string]bool) string {
 	switch {
 	case dead[t.Text] != "":
 		return dead[t.Text]
+	case t.namesClient():
+		return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
 	case t.Modifier:
 		return ""
-	case t.Name == "ptr":
-		return "it is slow and unreliable, and receivers may ignore it (RFC 7208 section 5.5)"
 	case tooWide(t):
 		return "it lets in a large part of the internet; name the networks that send"
 	case (t.Name == "a" || t.Name == "mx" || t.Name == "exists") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:

@@ -176,16 +176,16 @@ var spfNotPermissive = &Check{
 var spfNoPTR = &Check{
 	ID:       "SPF-NO-PTR",
 	Scope:    ScopeSender,
-	Title:    "the SPF record does without ptr",
+	Title:    "the SPF record does without ptr and %{p}",
 	Severity: Recommended,
 	Change:   "x",
-	Why:      "ptr is slow and unreliable, and large receivers ignore it",
-	Ref:      "RFC 7208 section 5.5",
+	Why:      "ptr and the macro %{p} are slow and unreliable, and many receivers ignore them: the same record gives different results",
+	Ref:      "RFC 7208 section 5.5; RFC 7208 section 7.2",
 	Needs:    []string{"SPF-SINGLE"},
 	Words: Words{
-		How:       "Looks for a ptr term in the record itself. The remedy names our addresses in its place.",
-		Found:     "ptr asks for the names of the address",
-		Expected:  "no ptr",
+		How:       "Looks for a ptr term, and for the macro %{p}, in the record itself. The remedy names our addresses in place of ptr.",
+		Found:     "ptr",
+		Expected:  "no ptr, and no %{p}",
 		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 -all"`,
 		Ask:       "whoever runs the zone of the domain",
 		Quote:     "This mechanism SHOULD NOT be published.",
@@ -194,10 +194,10 @@ var spfNoPTR = &Check{
 	Run: func(ctx context.Context, p *Probe) Result {
 		n := p.spfTree(ctx, p.envelope())
 		for _, t := range n.Terms {
-			if !t.Modifier && t.Name == "ptr" {
-				return fail(p.spfRemedy(ctx, n), "no ptr", "%s asks for the names of the address", t.Text)
+			if t.namesClient() {
+				return fail(p.spfRemedy(ctx, n), "no ptr, and no %%{p}", "%s", t.Text)
 			}
 		}
-		return pass("no ptr")
+		return pass("no ptr, and no %%{p}")
 	},
 }

@@ -30,6 +30,12 @@ type spfTerm struct {
 	Fixed     string // what was meant, if it can be guessed
 }
 
+// namesClient tells whether a term rests on the names of the client's address: ptr, or
+// the macro %{p} (RFC 7208 section 7.2). In exp= it decides nothing.
+func (t spfTerm) namesClient() bool {
+	return !t.Modifier && t.Name == "ptr" || t.Name != "exp" && strings.Contains(strings.ToLower(t.Domain), "%{p")
+}
+
 // isSPF tells whether a TXT record is an SPF record (RFC 7208 section 4.5).
 func isSPF(txt string) bool {
 	return len(txt) >= 6 && strings.EqualFold(txt[:6], "v=spf1") && (len(txt) == 6 || txt[6] == ' ')

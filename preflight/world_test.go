@@ -33,6 +33,7 @@ type world struct {
 	bad     map[netip.Addr]bool // addresses that cannot be bound
 	trial   preflight.Trial
 	odd                                   // views_test.go
+	script                                // looks_test.go
 	greets  map[string]preflight.Greeting // what the mail servers of a domain say, where not the usual
 	seen    *preflight.Observations
 	clock   preflight.Clock
@@ -213,6 +214,9 @@ var (
 // configure takes one step, or one comment of a baseline.
 func (w *world) configure(text string) error {
 	text = strings.TrimSpace(dropParens(text))
+	if ours, err := w.script.read(text); ours {
+		return err
+	}
 	if m := newSource.FindStringSubmatch(text); m != nil {
 		s := preflight.Source{Name: m[1], Bind: m[2]}
 		if e := sourceEHLO.FindStringSubmatch(text); e != nil {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -94,7 +95,12 @@ func (z *zoneFiles) put(rec Record, is RecordState) {
 func (z *zoneFiles) stands(n need) {
 	a, _ := z.r.Query(z.ctx, n.name, n.t)
 	owner := a.Question
-	for _, to := range a.Chain {
+	for i, to := range a.Chain {
+		if i == 0 && a.Under != "" {
+			z.notes = append(z.notes, zoneNote{n.name, fmt.Sprintf("%s is an alias of %s, by the DNAME at %s", absolute(owner), absolute(to), absolute(a.Under))})
+			owner = to
+			continue
+		}
 		z.put(Record{Owner: owner, TTL: a.TTL, Type: "CNAME", Data: absolute(to)}, Stands)
 		owner = to
 	}

@@ -78,6 +78,7 @@ func (a *Answer) take(rrs []dns.RR) bool {
 
 // alias finds where a CNAME or DNAME of the answer leads the name to.
 func (a *Answer) alias(rrs []dns.RR) (string, bool) {
+	var cname *dns.CNAME
 	var dname *dns.DNAME
 	for _, r := range rrs {
 		if r.Header().Class != dns.ClassINET {
@@ -86,9 +87,8 @@ func (a *Answer) alias(rrs []dns.RR) (string, bool) {
 		owner := spelled(r.Header().Name)
 		switch r := r.(type) {
 		case *dns.CNAME:
-			if owner == a.Name && r.Hdr.Rdlength > 0 {
-				a.TTL = min(a.TTL, ttl(r.Hdr.Ttl))
-				return spelled(r.Target), true
+			if owner == a.Name && r.Hdr.Rdlength > 0 && cname == nil {
+				cname = r
 			}
 		case *dns.DNAME:
 			if owner != a.Name && within(a.Name, owner) && r.Hdr.Rdlength > 0 {
@@ -96,7 +96,14 @@ func (a *Answer) alias(rrs []dns.RR) (string, bool) {
 			}
 		}
 	}
-	if dname == nil {
+	if dname != nil && len(a.Chain) == 0 {
+		a.Under = spelled(dname.Hdr.Name)
+	}
+	switch {
+	case cname != nil:
+		a.TTL = min(a.TTL, ttl(cname.Hdr.Ttl))
+		return spelled(cname.Target), true
+	case dname == nil:
 		return "", false
 	}
 	a.TTL = min(a.TTL, ttl(dname.Hdr.Ttl))

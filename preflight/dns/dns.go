@@ -63,6 +63,7 @@ type Answer struct {
 	Records  []RR          // of Type at the end of the chain
 	Name     string        // end of the CNAME chain; Question when there is none
 	Chain    []string      // targets of the CNAMEs followed, in order
+	Under    string        // owner of the DNAME that the first of them comes from; "" if it stands in the zone itself
 	TTL      time.Duration // least TTL of chain and records
 	NegTTL   time.Duration // NoData, NoName: min(SOA TTL, SOA MINIMUM) (RFC 2308)
 	Zone     string        // NoData, NoName: owner of the SOA in the authority section

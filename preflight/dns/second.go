@@ -68,6 +68,9 @@ func authorityStep(ctx context.Context, r Resolver, a Asker, port uint16, whole 
 		whole.TTL = min(whole.TTL, one.TTL)
 	}
 	from := len(whole.Chain)
+	if from == 0 {
+		whole.Under = one.Under
+	}
 	for _, to := range one.Chain {
 		if !within(whole.Name, z.Name) {
 			break // what a server says of other zones is hearsay

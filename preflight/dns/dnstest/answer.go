@@ -31,6 +31,7 @@ type reply struct {
 	bogus          bool
 	drop, truncate bool
 	lame           bool // no authority for what it says
+	flaw           flaw
 }
 
 // serve answers one packet.
@@ -50,11 +51,14 @@ func (s *Server) serve(w mdns.ResponseWriter, q *mdns.Msg) {
 		r = reply{rcode: mdns.RcodeRefused}
 	}
 	_, udp := w.LocalAddr().(*net.UDPAddr)
-	w.WriteMsg(r.packet(q, udp))
+	r.send(w, q, udp)
 }
 
 // packet writes the reply as an answer to q.
 func (r reply) packet(q *mdns.Msg, udp bool) *mdns.Msg {
+	if m := r.ignorant(q); m != nil {
+		return m
+	}
 	m := new(mdns.Msg)
 	m.SetRcode(q, r.rcode)
 	m.Compress = true
@@ -78,6 +82,9 @@ func (r reply) packet(q *mdns.Msg, udp bool) *mdns.Msg {
 	}
 	if r.truncate {
 		m.Answer, m.Ns, m.Truncated = nil, nil, true
+	}
+	if r.flaw == oversized {
+		return m
 	}
 	m.Truncate(size)
 	m.Truncated = m.Truncated || r.truncate
@@ -157,6 +164,11 @@ func (s *Server) misbehave(r *reply, z, name string, t uint16, recurse bool) boo
 		r.truncate = true
 	case "lame":
 		r.lame = true
+	case string(empty):
+		*r = reply{}
+		return true
+	default:
+		r.flaw = flaw(how)
 	}
 	switch {
 	case z == "" && len(r.answer) > 0: // a resolver that gets stuck on the way

@@ -145,7 +145,8 @@ func (s *Server) Remove(name, rrtype string) {
 }
 
 // Behaviours are what Behave takes.
-var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent", "lame", "mute"}
+var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "truncate", "absent", "lame", "mute",
+	"formerr", "notimp", "forged", "impostor", "oversized", "garbled", "broken", "empty"}
 
 // Behave makes a zone and all below it fail in a certain way; the zone "." is everything:
 //
@@ -158,6 +159,14 @@ var Behaviours = []string{"", "servfail", "refused", "drop", "nxdomain", "trunca
 //	"lame"      the answer is right, but given without authority (AA)
 //	"absent"    the zone is not delegated: the zone above denies its name
 //	"mute"      no answer for the name itself where it has no record of the type; names below it are well
+//	"formerr"   FORMERR to a question with EDNS, the right answer to one without
+//	"notimp"    NOTIMP likewise
+//	"forged"    over UDP, denials with another id or question come before the right answer
+//	"impostor"  nothing but those comes, over TCP neither
+//	"oversized" over UDP, an answer comes whole, however little the asker takes
+//	"garbled"   over UDP, the answer is cut off in the middle of a record, without TC
+//	"broken"    likewise over TCP
+//	"empty"     NOERROR with neither data nor a denial
 func (s *Server) Behave(zone, behaviour string) error {
 	if !slices.Contains(Behaviours, behaviour) {
 		return fmt.Errorf("behaviour %q of zone %s: want one of %q", behaviour, zone, Behaviours)

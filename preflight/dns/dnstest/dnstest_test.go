@@ -149,6 +149,15 @@ func TestBehave(t *testing.T) {
 			t.Errorf("%s of another zone: %s", how, shape(a))
 		}
 	}
+	for how, want := range map[string]string{
+		"formerr": "present 192.0.2.2", "notimp": "present 192.0.2.2", "forged": "present 192.0.2.2", "oversized": "present 192.0.2.2",
+		"garbled": "present 192.0.2.2", "broken": "broken", "empty": "temporary",
+	} {
+		behave("safe.test.", how)
+		if a := query("big.safe.test"); shape(a) != want || a.TCP != (how == "garbled" || how == "broken") {
+			t.Errorf("%s: %s over TCP %v, want %s", how, shape(a), a.TCP, want)
+		}
+	}
 	behave("2.0.192.in-addr.arpa", "absent")
 	for _, name := range []string{"25.2.0.192.in-addr.arpa", "2.0.192.in-addr.arpa"} {
 		if a := query(name); shape(a) != "NXDOMAIN of 192.in-addr.arpa" || a.NegTTL.Seconds() != 900 {
