@@ -145,11 +145,13 @@ func (r *Relay) deliverer(ours []net.Addr) *deliver.Deliverer {
 }
 
 // wake has the queue try again what waits for the preflight, whenever that says
-// something else than before.
+// something else than before; at the start, what an earlier run left.
 func (r *Relay) wake(ctx context.Context, s *queue.Scheduler) error {
+	come := r.gate.Clear
 	for {
 		changed := r.gate.Changed()
-		err := s.Wake(ctx, func(awaited string) bool { return !r.gate.Waits(awaited) })
+		err := s.Wake(ctx, come)
+		come = func(awaited string) bool { return !r.gate.Waits(awaited) }
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("waiting mail not woken", "err", err)
 		}
