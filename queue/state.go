@@ -38,7 +38,7 @@ func (r Recipient) Changed(c Change, now time.Time) (Recipient, bool) {
 	case c.State == Failed && (r.State == Waiting || r.State == Held):
 		r.Reason = givenUp(r.Reason)
 	case c.State == Held && r.State == Waiting:
-		r.Reason = "held by the operator"
+		r.Reason = HeldByOperator
 	case c.State == Waiting && r.State == Held:
 		r.Reason = "released by the operator"
 		r.Next = now.Add(c.Delay)
@@ -50,6 +50,10 @@ func (r Recipient) Changed(c Change, now time.Time) (Recipient, bool) {
 	r.State = c.State
 	return r, true
 }
+
+// HeldByOperator is the Reason of mail that he wanted held; other held mail outlived
+// its lifetime on a fault of ours.
+const HeldByOperator = "held by the operator"
 
 // givenUp keeps why it waited: that is what the sender is told.
 func givenUp(why string) string {

@@ -96,7 +96,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	desk := r.desk()
+	var sched *queue.Scheduler
+	desk := r.desk(func() { sched.TellFailures() })
 	if err := desk.Listen(); err != nil {
 		return startError(err)
 	}
@@ -104,7 +105,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return startError(errors.Join(err, desk.Close()))
 	}
 	r.log.Info("serving", "listen", texts(in.Addrs()))
-	sched := queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
+	sched = queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Serve(ctx) })
@@ -113,6 +114,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	g.Go(func() error { return r.gate.Watch(ctx) })
 	g.Go(func() error { return r.tell(ctx) })
 	g.Go(func() error { return r.wake(ctx, sched) })
+	g.Go(func() error { return r.remind(ctx) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
