@@ -117,6 +117,7 @@ func FuzzClassify(f *testing.F) {
 		if ok != (c.Row > 0) || ok && (code < 400 || c.String() == "" || c.Do == "") {
 			t.Fatalf("%+v %t", c, ok)
 		}
+		c.Of(Reply{Host: host, Stage: stage, Code: code, Status: status, Text: text, EHLO: host, Mail: Mail{Author: host}, Envelope: []string{text, status}})
 		if again, _ := Classify(Operator(host), stage, code, status, plain(text)); ok && again.Row != c.Row {
 			t.Fatalf("row %d, and %d once it is plain", c.Row, again.Row)
 		}

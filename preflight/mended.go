@@ -77,8 +77,8 @@ func (g *Gate) Clear(awaited string) bool {
 	return !now
 }
 
-// fails tells whether something that a refusal is about fails now, or is not known,
-// and whether it was seen to before.
+// fails tells whether something that a refusal is about fails now, and whether it
+// was seen to before. Of a sender that nobody has looked at nothing is learnt.
 func (g *Gate) fails(text string, r refusal) (now, before bool) {
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -94,7 +94,7 @@ func (g *Gate) fails(text string, r refusal) (now, before bool) {
 	switch {
 	case !now:
 		delete(b.seen, text)
-	case len(b.seen) < maxBroken:
+	case len(b.seen) < maxBroken && !c.first:
 		b.seen[text] = true
 	}
 	b.mu.Unlock()

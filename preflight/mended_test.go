@@ -63,6 +63,10 @@ func TestMendedIsBounded(t *testing.T) {
 			t.Errorf("it waits for %q", none)
 		}
 	}
+	stranger := g.Mended(Mail{Author: "unseen.example"}, "wan4", []string{"SENDER-RESOLVES"})
+	if !g.Waits(stranger) || g.Clear(stranger) || len(g.broken.seen) > 0 {
+		t.Error("of a sender that nobody has looked at something is known")
+	}
 	for n := range maxBroken {
 		g.broken.seen[fmt.Sprint(n)] = true
 	}

@@ -187,3 +187,12 @@ func TestOursAwaitsItsMending(t *testing.T) {
 		t.Errorf("waits for %q", r.Last.Awaits)
 	}
 }
+
+// That we should use TLS is said of no check; twice is as good as a refusal, too.
+func TestTLSInsisted(t *testing.T) {
+	w := gmail(t, "MAIL 421 4.7.29 Gmail requires all bulk email senders to use TLS/SSL", true)
+	rs := old("tls", time.Minute)
+	rs[0].Last.Slow = false
+	w.putTo(queue.Message{}, hello, rs)
+	is(t, w.run(1)["a@dest.test"], "sent dot 250 2.0.0")
+}
