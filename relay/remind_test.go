@@ -1,10 +1,10 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +34,7 @@ func TestHeldMailIsToldOfDaily(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		var log bytes.Buffer
+		var log lines
 		r := &Relay{store: st, log: slog.New(slog.NewTextHandler(&log, nil))}
 		put("421 4.7.0 from mx.dest.test: rate")
 		put("550 5.7.25 from mx.dest.test: PTR-EXISTS")
@@ -45,25 +45,52 @@ func TestHeldMailIsToldOfDaily(t *testing.T) {
 		go func() { done <- r.remind(ctx) }()
 
 		synctest.Wait()
-		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-		if len(lines) != 3 || !strings.Contains(lines[0], `level=ERROR msg="mail is held" count=2 reason="550 5.7.25 from mx.dest.test: PTR-EXISTS"`) ||
-			!strings.Contains(lines[1], "rate") || !strings.Contains(lines[1], "bounce") || !strings.Contains(lines[2], "level=INFO") {
-			t.Errorf("at the start:\n%s", log.String())
+		told := strings.Split(strings.TrimSpace(log.text()), "\n")
+		if len(told) != 3 || !strings.Contains(told[0], `level=ERROR msg="mail is held" count=2 reason="550 5.7.25 from mx.dest.test: PTR-EXISTS"`) ||
+			!strings.Contains(told[1], "rate") || !strings.Contains(told[1], "bounce") || !strings.Contains(told[2], "level=INFO") {
+			t.Errorf("at the start:\n%s", log.text())
 		}
-		log.Reset()
+		log.forget()
 		time.Sleep(3*24*time.Hour + time.Minute)
-		if n := strings.Count(log.String(), "level=ERROR"); n != 6 {
-			t.Errorf("%d lines in three days:\n%s", n, log.String())
+		synctest.Wait()
+		if n := strings.Count(log.text(), "level=ERROR"); n != 6 {
+			t.Errorf("%d lines in three days:\n%s", n, log.text())
 		}
 		if _, err := st.Update(ctx, queue.Filter{State: queue.Held}, queue.Change{State: queue.Removed}); err != nil {
 			t.Fatal(err)
 		}
-		log.Reset()
+		log.forget()
 		time.Sleep(24 * time.Hour)
-		if log.Len() > 0 {
-			t.Errorf("nothing is held:\n%s", log.String())
+		synctest.Wait()
+		if log.text() != "" {
+			t.Errorf("nothing is held:\n%s", log.text())
 		}
 		cancel()
 		<-done
 	})
+}
+
+// lines of a log that is read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = append(l.b, p...)
+	return len(p), nil
+}
+
+func (l *lines) text() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.b)
+}
+
+func (l *lines) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b = nil
 }

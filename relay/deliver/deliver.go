@@ -25,7 +25,7 @@ import (
 type Gate interface {
 	Route(ctx context.Context, m preflight.Mail, to string, tried []string) preflight.Route
 	Met(c preflight.Contact)
-	// Heard is told every 4xx and 5xx.
+	// Heard is told every 4xx and 5xx but those about the content of a message.
 	Heard(r preflight.Reply)
 	// Instead is where a message goes that no source may send, because it was
 	// refused for want of what these checks are about.
@@ -259,7 +259,7 @@ func (v *voyage) tell(a queue.Attempt) {
 
 // hear hands on what a remote said against us.
 func (v *voyage) hear(d dialogue, a queue.Attempt) {
-	if a.Reply.Code >= 400 {
+	if a.Reply.Code >= 400 && a.Class != string(preflight.KindContent) {
 		v.gate.Heard(d.reply(a))
 	}
 }

@@ -127,6 +127,9 @@ func TestDoubtEndsByOtherMail(t *testing.T) {
 			}
 			r := w.runOn(d, 1)["a@dest.test"]
 			is(t, r, c.want)
+			if n := len(w.gate.heard); n != map[bool]int{true: 1, false: 2}[r.Last.Outcome == queue.Refused] {
+				t.Errorf("the gate heard %d replies", n)
+			}
 			if r.Last.Outcome == queue.Refused && (r.State != queue.Failed || r.Last.Class != "content") {
 				t.Errorf("%s, class %q", r.State, r.Last.Class)
 			}
