@@ -1,7 +1,9 @@
 package preflight
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"smtprelay/preflight/dns"
@@ -14,6 +16,8 @@ type Contact struct {
 	Addr     netip.Addr // likewise
 	Said     string     // the answer to our EHLO, or a refusal
 	Refused  bool       // Said is a refusal
+	EHLO     string     // the name that we gave
+	Envelope []string   // addresses that we said before it was said
 	TimedOut bool       // no connection came about in time
 }
 
@@ -41,7 +45,7 @@ func (g *Gate) Met(c Contact) {
 	}
 	g.sawUs(s, c, byMail, now)
 	if addr := g.plan.Learn(o, now).seenAs(o, s.Name, now); addr.IsValid() {
-		if name, err := dns.Canonical(s.EHLO); err == nil {
+		if name, err := dns.Canonical(cmp.Or(c.EHLO, s.EHLO)); err == nil {
 			o.use(Use{Source: s.configured(), Addr: addr, EHLO: name, Last: now})
 		}
 	}
@@ -57,7 +61,7 @@ func (g *Gate) sawUs(s *Source, c Contact, method string, now time.Time) {
 	if method == byMail {
 		said = firstLine(said)
 	}
-	a, ok := Echo(said, c.Addr, method == byRefusal)
+	a, ok := Echo(said, c.Addr, method == byRefusal, slices.Concat(c.Envelope, []string{c.EHLO})...)
 	if !ok || !g.plan.outer(s, a) {
 		return
 	}

@@ -12,8 +12,9 @@ import (
 // server's address: ours is of the same family, and another one. A text that names
 // two such addresses says nothing. loose takes addresses without brackets, which
 // in a greeting might be the version of a program. Mail addresses are not ours,
-// but words of the envelope.
-func Echo(text string, remote netip.Addr, loose bool) (netip.Addr, bool) {
+// but words of the envelope; and an address that stands in what we said on that
+// connection, the EHLO name and the envelope, is our own word come back.
+func Echo(text string, remote netip.Addr, loose bool, said ...string) (netip.Addr, bool) {
 	remote = remote.Unmap()
 	text = withoutMailboxes(text[:min(len(text), maxEcho)])
 	var ours netip.Addr
@@ -25,7 +26,7 @@ func Echo(text string, remote netip.Addr, loose bool) (netip.Addr, bool) {
 		}
 		a, ok := addressAt(text, at, at+n, loose)
 		at += n
-		if !ok || a == remote || a.Is4() != remote.Is4() {
+		if !ok || a == remote || a.Is4() != remote.Is4() || sayAddress(said, a) {
 			continue
 		}
 		if ours.IsValid() && ours != a {
@@ -34,6 +35,21 @@ func Echo(text string, remote netip.Addr, loose bool) (netip.Addr, bool) {
 		ours = a
 	}
 	return ours, ours.IsValid()
+}
+
+// sayAddress tells whether one of these words has an address in it.
+func sayAddress(said []string, a netip.Addr) bool {
+	for _, w := range said {
+		w = w[:min(len(w), maxEcho)]
+		for at := 0; at < len(w); {
+			n := max(addressLike(w[at:]), 1)
+			if x, ok := addressAt(w, at, at+n, true); ok && x == a {
+				return true
+			}
+			at += n
+		}
+	}
+	return false
 }
 
 // maxEcho is as much of a reply as is read: what concerns us stands in front.

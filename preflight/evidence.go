@@ -18,7 +18,8 @@ const (
 	KindOurs       Kind = "ours"       // one of our checks would have said so: never a reason to bounce
 	KindTLS        Kind = "tls"        // ours, too, but no check sees how delivery fares with TLS
 	KindRate       Kind = "rate"       // too much at once: slow down
-	KindReputation Kind = "reputation" // of what was sent before: no check can see it
+	KindReputation Kind = "reputation" // of what was sent before: slow down, too; no check can see it
+	KindContent    Kind = "content"    // of this message, and those like it: its sender's to know
 	KindFamily     Kind = "family"     // over IPv4 it may go well
 	KindTheirs     Kind = "theirs"     // a fault of the receiver
 )
@@ -37,13 +38,16 @@ type saying struct {
 	names  []string // checks
 	kind   Kind
 	held   bool // a 5xx of it holds the message whatever the kind
+	early  bool // counts before MAIL only, when nothing was said yet but who we are
+	sender bool // the rate is one sender domain's, not the source's
+	doubt  bool // it may as well be about the content of the message
 	do     string
 }
 
 // sayings are all rows. The first that fits counts: a fault of theirs may quote
 // the words of ours, and what one operator says goes before what many do.
 var sayings = slices.Concat(theirSayings, gmailSayings, yahooSayings, microsoftSayings, appleSayings,
-	germanSayings, cableSayings, frenchSayings, gatewaySayings, postfixSayings, commonSayings)
+	germanSayings, cableSayings, frenchSayings, gatewaySayings, postfixSayings, commonSayings, slowSayings)
 
 // Class is what a reply turned out to mean.
 type Class struct {
@@ -51,6 +55,9 @@ type Class struct {
 	Checks []string // that it names, the likeliest first; none where no check can tell
 	Kind   Kind
 	Held   bool   // a 5xx of it is no reason to bounce
+	Sender bool   // a rate of one sender domain, which says nothing of others from that source
+	Alone  bool   // said of one message when all of it was known: it says nothing of others
+	Doubt  bool   // where other mail of the same source and sender is taken, it is about the content
 	Do     string // what the operator should do
 }
 
@@ -74,8 +81,10 @@ func Classify(operator, phase string, code int, status, text string) (Class, boo
 	text = plain(text)
 	for i := range sayings {
 		s := &sayings[i]
-		if s.fits(operator, code, status, text) && (!ofRecipient(status) || s.has(status)) {
-			return s.class(text, whole), true
+		if s.fits(operator, phase, code, status, text) && (!ofRecipient(status) || s.has(status)) {
+			c := s.class(text, whole)
+			c.Alone = phase == "dot" && (code >= 500 || s.by == nil)
+			return c, true
 		}
 	}
 	return Class{}, false
@@ -85,8 +94,9 @@ func Classify(operator, phase string, code int, status, text string) (Class, boo
 // sections 3.2 and 3.3): whatever words come with them, they are not about us,
 // unless a row has the status itself.
 func ofRecipient(status string) bool {
-	switch status {
-	case "5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1", "5.2.2", "5.2.3":
+	_, detail, _ := strings.Cut(status, ".")
+	switch detail {
+	case "1.0", "1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "2.2", "2.3":
 		return true
 	}
 	return false
@@ -96,8 +106,8 @@ func (s *saying) has(status string) bool {
 	return slices.Contains(strings.Split(s.status, ", "), status)
 }
 
-func (s *saying) fits(operator string, code int, status, text string) bool {
-	return (s.by == nil || slices.Contains(s.by, operator)) && s.code(code) &&
+func (s *saying) fits(operator, phase string, code int, status, text string) bool {
+	return (!s.early || phase == "greet" || phase == "ehlo") && (s.by == nil || slices.Contains(s.by, operator)) && s.code(code) &&
 		(!s.strict || status != "" && strings.Contains(s.status, status)) &&
 		slices.ContainsFunc(s.says, func(pattern string) bool { return heard(text, pattern) })
 }
@@ -115,7 +125,7 @@ func (s *saying) code(code int) bool {
 // class of a text that fits. What two sayings leave to the text is read here, one of
 // them in a URL that bears an address, and so in the whole of it.
 func (s *saying) class(text, whole string) Class {
-	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs || s.kind == KindTLS, Do: s.do}
+	c := Class{Row: s.row, Checks: s.names, Kind: s.kind, Held: s.held || s.kind == KindOurs || s.kind == KindTLS, Sender: s.sender, Doubt: s.doubt, Do: s.do}
 	switch s.row {
 	case 23:
 		c.Checks = levelChecks(text, c.Checks)

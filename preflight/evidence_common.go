@@ -53,6 +53,28 @@ var commonSayings = []saying{
 		names: []string{"SPF-SENDER-PASS", "SPF-HELO-PASS"}, do: "s= in the reply says which name: s=helo is that of EHLO"},
 }
 
+// What many say of how much we send, and of what they think of us. Before MAIL
+// nothing was said but who we are, and so any such word is about that; later it
+// has to say so. Words of a whole server that is busy ("too many connections")
+// are not among them.
+var slowSayings = []saying{
+	{row: 60, codes: "4xx", kind: KindRate,
+		says: []string{"too many .. from", "too much mail from", "connection rate limit", "rate limit exceeded",
+			"exceeded .. rate limit", "message rate limit", "too many connections per"},
+		do: "slow down; this is no fault of DNS"},
+	{row: 61, codes: "4xx/5xx", kind: KindReputation, early: true, held: true,
+		says:  []string{"reputation", "blacklist", "black list", "blocklist", "block list", "denylist", "is blocked", "are blocked", "been blocked", "temporarily blocked", "is listed"},
+		names: []string{"DNSBL-CLEAN"}, do: askThem},
+	{row: 61, codes: "4xx", kind: KindReputation, held: true,
+		says:  []string{"poor reputation", "bad reputation", "low reputation", "ip reputation", "reputation of your", "reputation of the sending"},
+		names: []string{"DNSBL-CLEAN"}, do: askThem},
+	{row: 61, codes: "5xx", kind: KindReputation, held: true, doubt: true,
+		says:  []string{"ip reputation", "reputation of your ip", "reputation of the sending", "sending mta's poor reputation"},
+		names: []string{"DNSBL-CLEAN"}, do: askThem},
+}
+
+const askThem = "look at the block lists, send less, and ask their postmaster"
+
 // Answers of Spamhaus that are errors, not listings: the receiver asked through
 // an open resolver, or too often.
 var theirSayings = []saying{

@@ -8,7 +8,7 @@ import (
 
 const (
 	evidenceLife = time.Hour        // a word counts so long
-	evidenceRest = time.Minute      // between two looks at one requirement for what remotes say
+	evidenceRest = time.Minute      // between two looks at one requirement for what remotes say, at first
 	maxEvidence  = 2_000            // requirements of which words are kept
 	maxWords     = 16               // of each, the newest
 	maxReview    = 20               // senders looked at in one go
@@ -31,6 +31,7 @@ type testimony struct {
 	listed bool // who is in the plan, or it is about no sender
 	words  []voice
 	looked time.Time // when it was last reviewed
+	vain   int       // reviews in a row after which it passed, and remotes said it again
 	due    time.Time // when it is to be reviewed; zero: not
 }
 
@@ -65,11 +66,20 @@ func (e *evidence) hear(f Finding, who Sender, listed bool, w voice) {
 		t = &testimony{who: who, listed: listed}
 		e.about[f.key()] = t
 	}
-	t.words = append(t.fresh(w.at), w)
+	if t.words = t.fresh(w.at); len(t.words) == 0 {
+		t.vain = 0
+	}
+	t.words = append(t.words, w)
 	t.words = t.words[max(0, len(t.words)-maxWords):]
-	if at := t.looked.Add(evidenceRest); t.due.IsZero() || at.Before(t.due) {
+	if at := t.looked.Add(t.rest()); t.due.IsZero() || at.Before(t.due) {
 		t.due = at
 	}
+}
+
+// rest is the least time from one review to the next: ever longer while our own
+// look finds nothing, so that who insists has us look no more than once an hour.
+func (t *testimony) rest() time.Duration {
+	return min(evidenceRest<<min(max(t.vain-1, 0), 6), evidenceLife)
 }
 
 // fresh are the words that still count.
@@ -127,6 +137,7 @@ func (e *evidence) take(now time.Time) (listed, others []Sender) {
 			*into = append(*into, t.who)
 		}
 		t.looked, t.due = now, time.Time{}
+		t.vain++ // until the look says otherwise
 	}
 	if len(listed)+len(others) > 0 {
 		e.rest = now.Add(reviewRest) // whatever remotes say, and however many
@@ -172,11 +183,21 @@ func (e *evidence) contradicted(hs []held, began time.Time) {
 		h := &hs[i]
 		h.ContradictedBy = nil
 		if h.Status != Pass || h.seen.Status != Pass {
+			e.borneOut(h.Finding)
 			continue
 		}
 		if said := e.against(h.Finding, began); len(said) > 0 {
 			h.ContradictedBy, h.Remedy = said, lookFurther
 		}
+	}
+}
+
+// borneOut: what remotes say of a finding is so, or was not to be found out.
+func (e *evidence) borneOut(f Finding) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t := e.about[f.key()]; t != nil {
+		t.vain = 0
 	}
 }
 

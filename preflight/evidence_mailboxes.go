@@ -15,7 +15,7 @@ var yahooSayings = []saying{
 	{row: 21, by: []string{Yahoo}, codes: "451/554", kind: KindOurs,
 		says:  []string{"unresolvable rfc.5321 domain", "unresolvable rfc.5321 from domain"},
 		names: []string{"SENDER-RESOLVES", "SENDER-SOA"}, do: "give the domain an MX or an address, and a name that answers for SOA"},
-	{row: 22, by: []string{Yahoo}, codes: "554", status: "5.7.9", strict: true, kind: KindOurs,
+	{row: 22, by: []string{Yahoo}, codes: "554", status: "5.7.9", strict: true, kind: KindOurs, doubt: true,
 		says: []string{"policy reasons"}, names: []string{"AUTH-ALIGNED"}, do: align},
 }
 

@@ -27,6 +27,7 @@ type Gate struct {
 	sights   *sights
 	keys     *keys
 	evidence *evidence
+	broken   broken
 	asked    chan chan<- *Report // who wants a look now
 	wake     chan struct{}       // there is news of our addresses
 
@@ -68,7 +69,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	g.journal.rest = g.open
 	g.sights = newSights(g)
 	g.keys = newKeys(&g.plan, log)
-	g.evidence = newEvidence()
+	g.evidence, g.broken.seen = newEvidence(), map[string]bool{}
 	g.now = g.compose(time.Time{})
 	return g
 }
@@ -141,9 +142,13 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 	return r
 }
 
-// Waits tells whether a Route that said to wait would say so again. It asks
-// nobody.
+// Waits tells whether a Route that said to wait would say so again, and whether
+// what a mail was refused for has not been mended. It asks nobody.
 func (g *Gate) Waits(awaited string) bool {
+	if r, ok := readRefusal(awaited); ok {
+		now, before := g.fails(awaited, r)
+		return now || !before
+	}
 	m, tried := readPassport(awaited)
 	over, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -22,24 +23,29 @@ type Reply struct {
 	Text   string
 	Source string // that it was said to; of no other is anything learnt
 	Mail   Mail
+
+	Addr     netip.Addr // of the exchanger
+	EHLO     string     // the name that we gave there
+	Envelope []string   // addresses that we said there
 }
 
 // Heard takes in a 4xx or 5xx. It never waits: what it names is looked at by
 // Watch.
 func (g *Gate) Heard(r Reply) {
 	c, known := Classify(Operator(r.Host), r.Stage, r.Code, r.Status, r.Text)
-	if !known || g.plan.SmartHostOnly {
+	if !known || g.plan.SmartHostOnly || !c.Of(r) {
 		return
 	}
 	i := slices.IndexFunc(g.plan.Sources, func(s Source) bool { return s.Name == r.Source })
 	if i < 0 {
 		return // a smart host's word is about what reached it, not about our source
 	}
+	another := g.anotherAddress(r)
 	who, listed := g.sender(r.Mail)
 	w := voice{operator: Operator(r.Host), said: strings.TrimSpace(fmt.Sprint(r.Code, " ", r.Status)), at: time.Now()}
 	for _, id := range c.Checks {
 		switch f, ok := about(byID(id), r.Source, who); {
-		case !ok:
+		case !ok || another && f.Source != "":
 		case f.Sender == "":
 			g.evidence.hear(f, Sender{}, true, w)
 		default:
@@ -47,6 +53,15 @@ func (g *Gate) Heard(r Reply) {
 		}
 	}
 	g.evidence.wake()
+}
+
+// anotherAddress tells whether a reply names an address that is not the one we
+// judge the source by: it says nothing of that one. Met sees to the other.
+func (g *Gate) anotherAddress(r Reply) bool {
+	p := g.judgement().plan
+	ours := p.egress(p.source(r.Source))
+	seen, ok := Echo(r.Text, r.Addr, true, slices.Concat(r.Envelope, []string{r.EHLO})...)
+	return ok && ours.IsValid() && seen != ours
 }
 
 // about is the finding that a check makes of this source and sender.

@@ -7,9 +7,10 @@
 //
 //	state      how it gets there                          what moves it on
 //	waiting    Commit; a deferred try; a release          its time comes, or what it awaits; it is tried
-//	held       the operator; or it outlived its lifetime  the operator (release, remove), or
-//	           on a fault of ours                         a 250 to a try under way meanwhile
-//	failed     refused; or it outlived its lifetime       its sender is told
+//	held       the operator; or it outlived its lifetime  the operator (release, bounce, remove),
+//	           on a fault of ours                         or a 250 to a try under way meanwhile
+//	failed     refused; or it outlived its lifetime on    its sender is told; or a 250 to a try
+//	           others; or the operator gave it up         under way meanwhile
 //	delivered  a remote 250                               nothing: it leaves the store
 //	reported   failed, and its sender was told            nothing: it leaves the store
 //	removed    the operator                               nothing: it leaves the store

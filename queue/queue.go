@@ -41,8 +41,8 @@ type State string
 
 const (
 	Waiting   State = "waiting"   // due at Next
-	Held      State = "held"      // by the operator, or outlived its lifetime on a fault of ours: only a release moves it
-	Failed    State = "failed"    // for good; its sender has not been told yet
+	Held      State = "held"      // by the operator, or outlived its lifetime on a fault of ours: only the operator moves it
+	Failed    State = "failed"    // for good, or given up by the operator; its sender has not been told yet
 	Delivered State = "delivered" // a remote 250; leaves the store
 	Reported  State = "reported"  // failed, and its sender told (or it has none); leaves the store
 	Removed   State = "removed"   // by the operator; leaves the store
@@ -79,7 +79,8 @@ type Attempt struct {
 	At      time.Time      `json:"at,omitzero"`
 	Took    time.Duration  `json:"took,omitzero"`
 	Outcome Outcome        `json:"outcome"`
-	Ours    bool           `json:"ours,omitzero"`   // deferred by our own verdict or fault (gate, smart host's AUTH, local I/O): see Recipient.Ours
+	Ours    bool           `json:"ours,omitzero"`   // deferred by our own verdict or fault (gate, smart host, local I/O, what Class names): see Recipient.Ours
+	Slow    bool           `json:"slow,omitzero"`   // the remote asks for less mail, or thinks little of what it had from us
 	Source  string         `json:"source,omitzero"` // name of the source, or "smarthost"
 	Host    string         `json:"host,omitzero"`   // exchanger
 	Addr    netip.AddrPort `json:"addr,omitzero"`
@@ -90,8 +91,11 @@ type Attempt struct {
 	Class   string         `json:"class,omitzero"`  // what Reply says is missing: "PTR-EXISTS", "rate"; "" when it names nothing
 	Why     string         `json:"why,omitzero"`    // in our words, when Reply does not say it: "no route to host", "PTR-EXISTS of wan4"
 	Wait    time.Duration  `json:"wait,omitzero"`   // try again after this, when the deferral knows better than the schedule; 0: the schedule's
-	Awaits  string         `json:"awaits,omitzero"` // not "": nothing was tried; it is due again when Scheduler.Wake says that this has come about
+	Awaits  string         `json:"awaits,omitzero"` // not "": it is due as soon as Scheduler.Wake says that this has come about
 }
+
+// tried tells whether a way was begun: the gate's word alone is no try.
+func (a Attempt) tried() bool { return a.Awaits == "" || a.Host != "" }
 
 // Reply of a remote, taken apart and made safe (printable ASCII, at most 4 KiB). Empty, never nil.
 type Reply struct {
@@ -188,7 +192,8 @@ type Work interface {
 	Renew(ctx context.Context, l Lease, ttl time.Duration) error
 	// Release ends a lease; what was taken and not settled is due at once.
 	Release(ctx context.Context, l Lease) error
-	// Unreported goes through the jobs whose recipients are Failed, oldest first.
+	// Unreported goes through the jobs whose recipients are Failed, oldest first;
+	// those that a worker has in hand still are left out.
 	// A job that cannot be read now is an error; those after it come all the same.
 	Unreported(ctx context.Context) iter.Seq2[Job, error]
 	// Reported makes results durable for Failed recipients, without a lease.
@@ -206,7 +211,7 @@ type Filter struct {
 
 // Change is what an operator does to what a Filter selects.
 type Change struct {
-	State State         // Waiting (release, retry), Held or Removed
+	State State         // Waiting (release, retry), Held, Failed (give up, and tell the sender) or Removed
 	Only  []State       // recipients in other states are left alone; nil: all
 	Delay time.Duration // Waiting: due after this
 }

@@ -8,11 +8,10 @@ import (
 const (
 	// oursAtMost bounds the wait on a fault of ours: once it is mended the mail
 	// should not sit for the hours that spare a remote host. What is woken when
-	// its time has come waits as long, for its delay notice and its lifetime.
+	// its time has come waits as long, for its delay notice and its lifetime. Where
+	// a remote said what our fault is there is no such bound: it should not hear of
+	// us every quarter of an hour, and once our verdict is better the mail is woken.
 	oursAtMost = 15 * time.Minute
-	// namedAtMost is that bound where a remote said what our fault is: it should
-	// not hear of us every quarter of an hour.
-	namedAtMost = time.Hour
 	// idle is the wait of a job that its worker could not work on at all.
 	idle = time.Minute
 )
@@ -65,15 +64,12 @@ func (o Options) book(m *Message, r *Recipient, a Attempt, jitter float64) booki
 // so that what failed together does not come back together.
 func (o Options) delay(r *Recipient, a Attempt, jitter float64) time.Duration {
 	d := a.Wait
-	if a.Awaits != "" {
+	if !a.tried() {
 		d = oursAtMost
 	}
 	if d <= 0 {
 		d = o.Retry[min(r.Tries, len(o.Retry)-1)]
-		switch {
-		case a.Ours && a.Class != "":
-			d = min(d, namedAtMost)
-		case a.Ours:
+		if a.Ours && a.Class == "" {
 			d = min(d, oursAtMost)
 		}
 	}
@@ -83,7 +79,7 @@ func (o Options) delay(r *Recipient, a Attempt, jitter float64) time.Duration {
 // nothingNew: it waits for what it waited for before, and nobody is told.
 func (b *booking) nothingNew() bool {
 	r, a := b.r, b.Attempt
-	return a.Awaits != "" && b.State == Waiting && !b.tellDelay &&
+	return !a.tried() && b.State == Waiting && !b.tellDelay &&
 		r.State == Waiting && r.Last.Awaits == a.Awaits && r.Reason == b.Reason
 }
 

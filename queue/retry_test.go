@@ -11,6 +11,9 @@ func TestBook(t *testing.T) {
 	later := Attempt{Outcome: Deferred, Reply: Reply{Code: 421}}
 	ours := Attempt{Outcome: Deferred, Ours: true, Why: "gate"}
 	named := Attempt{Outcome: Deferred, Ours: true, Class: "PTR-EXISTS", Reply: Reply{Code: 550}}
+	woken, shut := named, ours
+	woken.Awaits, woken.Host = "PTR-EXISTS", "mx.example"
+	shut.Awaits = "PTR-EXISTS"
 	for _, c := range []struct {
 		name     string
 		life     time.Duration
@@ -35,7 +38,9 @@ func TestBook(t *testing.T) {
 		{name: "notice", r: Recipient{Age: 3 * h, Ours: h}, a: later, state: Waiting, delay: 5 * time.Minute, notice: true},
 		{name: "no second notice", r: Recipient{Age: 5 * h, Delayed: true}, a: later, state: Waiting, delay: 5 * time.Minute},
 		{name: "our fault waits less", r: Recipient{Tries: 99}, a: ours, state: Waiting, delay: 15 * time.Minute},
-		{name: "our fault, by a remote's word", r: Recipient{Tries: 99}, a: named, state: Waiting, delay: h},
+		{name: "our fault, by a remote's word", r: Recipient{Tries: 99}, a: named, state: Waiting, delay: 4 * h},
+		{name: "that it waits for is no reason to be quick", r: Recipient{Tries: 99}, a: woken, state: Waiting, delay: 4 * h},
+		{name: "the gate's word", r: Recipient{Tries: 99}, a: shut, state: Waiting, delay: 15 * time.Minute},
 		{name: "that at first", a: named, state: Waiting, delay: 5 * time.Minute},
 		{name: "that never bounces", r: Recipient{Age: 999 * h, Delayed: true}, a: named, state: Held, tellHeld: true},
 		{name: "our fault never bounces", r: Recipient{Age: 60 * h, Ours: 60 * h}, a: ours, state: Held, notice: true, tellHeld: true},
@@ -84,7 +89,8 @@ func TestChanged(t *testing.T) {
 		{Waiting, Waiting, true}, {Waiting, Held, true}, {Waiting, Removed, true},
 		{Held, Waiting, true}, {Held, Held, false}, {Held, Removed, true},
 		{Failed, Waiting, false}, {Failed, Held, false}, {Failed, Removed, true},
-		{Waiting, Delivered, false}, {Held, Failed, false}, {Waiting, "", false},
+		{Waiting, Failed, true}, {Held, Failed, true}, {Failed, Failed, false},
+		{Waiting, Delivered, false}, {Waiting, "", false},
 	} {
 		r, ok := Recipient{State: c.from}.Changed(Change{State: c.to, Delay: time.Hour}, now)
 		want := c.from

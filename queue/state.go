@@ -6,17 +6,17 @@ import "time"
 func (s State) Leaves() bool { return s == Delivered || s == Reported || s == Removed }
 
 // After is the recipient once x is booked at the moment now. Every store books
-// by it, so that the rules stand here only: what the operator held meanwhile
-// stays held, unless it was delivered, which cannot be undone.
+// by it, so that the rules stand here only: what the operator held or gave up
+// meanwhile stays so, unless it was delivered, which cannot be undone.
 func (r Recipient) After(x Result, now time.Time) Recipient {
 	if x.Attempt != nil {
 		r.Last = *x.Attempt
-		if x.Attempt.Awaits == "" {
+		if x.Attempt.tried() {
 			r.Tries++
 		}
 	}
 	r.Delayed = r.Delayed || x.Delayed
-	if r.State == Held && x.State != Delivered {
+	if (r.State == Held || r.State == Failed && x.State != Reported) && x.State != Delivered {
 		return r
 	}
 	r.State, r.Reason = x.State, x.Reason
@@ -35,8 +35,10 @@ func (r Recipient) Changed(c Change, now time.Time) (Recipient, bool) {
 	}
 	switch {
 	case c.State == Removed:
+	case c.State == Failed && (r.State == Waiting || r.State == Held):
+		r.Reason = givenUp(r.Reason)
 	case c.State == Held && r.State == Waiting:
-		r.Reason = "held by the operator"
+		r.Reason = HeldByOperator
 	case c.State == Waiting && r.State == Held:
 		r.Reason = "released by the operator"
 		r.Next = now.Add(c.Delay)
@@ -47,6 +49,18 @@ func (r Recipient) Changed(c Change, now time.Time) (Recipient, bool) {
 	}
 	r.State = c.State
 	return r, true
+}
+
+// HeldByOperator is the Reason of mail that he wanted held; other held mail outlived
+// its lifetime on a fault of ours.
+const HeldByOperator = "held by the operator"
+
+// givenUp keeps why it waited: that is what the sender is told.
+func givenUp(why string) string {
+	if why == "" {
+		return "given up by the operator"
+	}
+	return "given up by the operator: " + why
 }
 
 func (c Change) allows(s State) bool {

@@ -46,10 +46,7 @@ func (b *booking) after() Recipient { return b.r.After(b.Result, time.Now()) }
 // tellFailures, so that a crash in between loses no notice.
 func (s *Scheduler) tell(ctx context.Context, e event) {
 	if e.kind == WasFailed {
-		select {
-		case s.failed <- struct{}{}:
-		default:
-		}
+		s.TellFailures()
 		return
 	}
 	if err := s.report(ctx, e.kind, e.m, e.rs); err != nil {
@@ -74,6 +71,15 @@ func (t *Trip) tellDelay(ctx context.Context, j Job, bs []booking) {
 	}
 	for i := range bs {
 		bs[i].Delayed = bs[i].tellDelay
+	}
+}
+
+// TellFailures has senders told at once of what failed, as when the operator gave
+// mail up.
+func (s *Scheduler) TellFailures() {
+	select {
+	case s.failed <- struct{}{}:
+	default:
 	}
 }
 

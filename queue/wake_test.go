@@ -131,6 +131,48 @@ func TestWakeWhileInHand(t *testing.T) {
 	}
 }
 
+// Mail that a remote refused for a fault of ours is told of and counted like any
+// other, keeps to the schedule, and comes the moment that the fault is mended.
+func TestRefusedMailIsWoken(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		w.put(queue.Message{}, "a.example")
+		var mended atomic.Bool
+		w.deliver = w.each(func(queue.Job, queue.Recipient) queue.Attempt {
+			if mended.Load() {
+				return queue.Attempt{Outcome: queue.Sent}
+			}
+			return queue.Attempt{Outcome: queue.Deferred, Ours: true, Host: "mx.example", Stage: "rcpt",
+				Reply: queue.Reply{Code: 550, Status: "5.7.25"}, Class: "PTR-EXISTS", Awaits: "PTR-EXISTS of wan4"}
+		})
+		s := queue.NewScheduler(w.store, w, w, queue.Options{DelayNotice: -1}, w.log).WithoutJitter()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		time.Sleep(10 * h)
+		w.wantTries(0, 5*m, 15*m, 35*m, 75*m, 135*m, 255*m, 495*m)
+		for e, err := range w.store.List(ctx, queue.Filter{}) {
+			if r := e.Recipients[0]; err != nil || r.Tries != 8 || r.Ours < 9*h || r.Age > m {
+				t.Errorf("%+v, %v", r, err)
+			}
+		}
+		if got := w.told("deferred"); len(got) != 8 {
+			t.Errorf("told %q", got)
+		}
+		mended.Store(true)
+		if err := s.Wake(ctx, func(awaited string) bool { return awaited == "PTR-EXISTS of wan4" }); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if got := w.told("delivered"); len(got) != 1 {
+			t.Errorf("woken: %q", got)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Very much mail that is woken at once is worked off as any that is due: a few
 // jobs in hand, a few destinations at a time.
 func TestWakeInNoBurst(t *testing.T) {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"smtprelay/preflight"
 	"smtprelay/preflight/dns"
+	"smtprelay/queue"
 	"smtprelay/relay/admin"
 	"smtprelay/relay/deliver"
 )
@@ -62,17 +64,32 @@ func StatusLine(r *preflight.Report) string {
 // metrics in the text form that Prometheus scrapes.
 func (r *Relay) metrics() http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(r.gate.Metrics())
+	reg.MustRegister(r.gate.Metrics(), queue.Metrics(r.store))
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
 }
 
-// desk is the administration socket over what there is to administer.
-func (r *Relay) desk() *admin.Server {
+// counter is the queue for an operator: who he gives up is told at once.
+type counter struct {
+	queue.Desk
+	failed func()
+}
+
+func (c counter) Update(ctx context.Context, f queue.Filter, ch queue.Change) (int, error) {
+	n, err := c.Desk.Update(ctx, f, ch)
+	if ch.State == queue.Failed && n > 0 {
+		c.failed()
+	}
+	return n, err
+}
+
+// desk is the administration socket over what there is to administer; failed is
+// called when the operator has given mail up.
+func (r *Relay) desk(failed func()) *admin.Server {
 	o, since := r.o.Admin, time.Now()
 	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
 	o.Metrics = r.metrics()
 	o.Look = r.look
-	return admin.New(o, r.store, func() admin.Status {
+	return admin.New(o, counter{r.store, failed}, func() admin.Status {
 		rep := r.gate.Report()
 		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}
 	})

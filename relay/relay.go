@@ -96,7 +96,8 @@ func (r *Relay) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	desk := r.desk()
+	var sched *queue.Scheduler
+	desk := r.desk(func() { sched.TellFailures() })
 	if err := desk.Listen(); err != nil {
 		return startError(err)
 	}
@@ -104,7 +105,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return startError(errors.Join(err, desk.Close()))
 	}
 	r.log.Info("serving", "listen", texts(in.Addrs()))
-	sched := queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
+	sched = queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Serve(ctx) })
@@ -113,6 +114,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	g.Go(func() error { return r.gate.Watch(ctx) })
 	g.Go(func() error { return r.tell(ctx) })
 	g.Go(func() error { return r.wake(ctx, sched) })
+	g.Go(func() error { return r.remind(ctx) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -145,11 +147,13 @@ func (r *Relay) deliverer(ours []net.Addr) *deliver.Deliverer {
 }
 
 // wake has the queue try again what waits for the preflight, whenever that says
-// something else than before.
+// something else than before; at the start, what an earlier run left.
 func (r *Relay) wake(ctx context.Context, s *queue.Scheduler) error {
+	come := r.gate.Clear
 	for {
 		changed := r.gate.Changed()
-		err := s.Wake(ctx, func(awaited string) bool { return !r.gate.Waits(awaited) })
+		err := s.Wake(ctx, come)
+		come = func(awaited string) bool { return !r.gate.Waits(awaited) }
 		if err != nil && ctx.Err() == nil {
 			r.log.Warn("waiting mail not woken", "err", err)
 		}

@@ -242,8 +242,8 @@ func cmdRelayStop(ts *testscript.TestScript, neg bool, args []string) {
 	l.relay = nil
 }
 
-// log REGEX waits until a line of the daemon's log matches; ! log says that
-// none does now.
+// log REGEX waits until a line of the daemon's log matches, and makes variables of
+// its named groups; ! log says that none does now.
 func cmdLog(ts *testscript.TestScript, neg bool, args []string) {
 	l := labOf(ts)
 	re, err := regexp.Compile("(?m)" + fields(args))
@@ -251,10 +251,15 @@ func cmdLog(ts *testscript.TestScript, neg bool, args []string) {
 	late := time.After(patience)
 	for {
 		text, more := l.relay.text()
-		switch found := re.MatchString(text); {
-		case found && neg:
+		switch found := re.FindStringSubmatch(text); {
+		case found != nil && neg:
 			ts.Fatalf("a log line matches %s:\n%s", re, text)
-		case found || neg:
+		case found != nil || neg:
+			for i, name := range re.SubexpNames() {
+				if name != "" && !neg {
+					ts.Setenv(name, found[i])
+				}
+			}
 			return
 		}
 		select {

@@ -22,6 +22,7 @@ func queueCommand(w world) *cobra.Command {
 		queueAct(w, "retry", "try waiting mail now", "due now"),
 		queueAct(w, "hold", "stop mail until it is released", "held"),
 		queueAct(w, "release", "let held mail go", "released"),
+		queueAct(w, "bounce", "give mail up; its sender is told", "bounced"),
 		queueAct(w, "remove", "delete mail; its sender is not told", "removed"),
 	)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"smtprelay/preflight"
 	"smtprelay/relay/admin"
 )
 
@@ -27,7 +28,7 @@ func show(w io.Writer, e admin.Entry) error {
 		}
 		fmt.Fprintf(&b, "\n    tries %d, waited %s", r.Tries, short(r.Age))
 		if r.Ours > 0 {
-			fmt.Fprintf(&b, " and %s on our own verdict", short(r.Ours))
+			fmt.Fprintf(&b, " and %s for our own sake, which does not count towards its lifetime", short(r.Ours))
 		}
 		fmt.Fprintf(&b, ", next %s\n", next(r))
 		b.WriteString(lastAttempt(r.Last))
@@ -54,6 +55,9 @@ func lastAttempt(a admin.Attempt) string {
 	}
 	if a.Class != "" {
 		fmt.Fprintf(&b, "      which names: %s\n", a.Class)
+	}
+	if c, ok := preflight.Classify(preflight.Operator(a.Host), a.Stage, a.Reply.Code, a.Reply.Status, a.Reply.Text); ok && a.Class != "" {
+		fmt.Fprintf(&b, "      what to do: %s\n", c.Do)
 	}
 	if a.Why != "" {
 		fmt.Fprintf(&b, "      %s\n", a.Why)

@@ -317,8 +317,11 @@ func (x *index) vacate(d *destination, now time.Duration) {
 	for it := range d.taken {
 		delete(d.taken, it)
 		it.token = 0
-		if it.state == queue.Waiting {
-			heap.Push(&d.waiting, it) // the operator may have put it off meanwhile
+		switch it.state { // the operator may have put it off meanwhile, or given it up
+		case queue.Waiting:
+			heap.Push(&d.waiting, it)
+		case queue.Failed:
+			x.failed[it] = struct{}{}
 		}
 	}
 	x.fix(d)

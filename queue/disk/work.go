@@ -271,6 +271,17 @@ func (s *Store) inHand(l queue.Lease, id queue.ID, ns []int) ([]*item, error) {
 	return items, nil
 }
 
+// settled leaves the failed recipients that nobody has in hand: of the others a
+// 250 may come yet.
+func (s *Store) settled(e *entry, rs []queue.Recipient) []queue.Recipient {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(rs, func(r queue.Recipient) bool {
+		it := e.find(r.N)
+		return it == nil || it.token != 0
+	})
+}
+
 // Unreported goes through the messages that had failed recipients when it began.
 func (s *Store) Unreported(ctx context.Context) iter.Seq2[queue.Job, error] {
 	return func(yield func(queue.Job, error) bool) {
@@ -283,6 +294,7 @@ func (s *Store) Unreported(ctx context.Context) iter.Seq2[queue.Job, error] {
 		byID(es)
 		for _, e := range slices.Compact(es) {
 			x, err := s.look(ctx, e, queue.Filter{State: queue.Failed})
+			x.Recipients = s.settled(e, x.Recipients)
 			switch {
 			case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
 				continue

@@ -1,6 +1,7 @@
 package queuetest
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -62,6 +63,56 @@ func update(t *testing.T, s Crasher) {
 	change(t, s, queue.Filter{ID: a}, queue.Change{State: queue.Removed}, 2)
 	s = s.Crash(t)
 	stat(t, s, queue.Stat{Messages: 1, Waiting: 1})
+}
+
+// givenUp: what the operator gave up is told to its sender and not tried again,
+// once nobody has it in hand; a 250 meanwhile counts.
+func givenUp(t *testing.T, s Crasher) {
+	a := put(t, s, "a.example", "b.example", "b.example", "b.example")
+	l, j := next(t, s)
+	if l.Destination != "a.example" {
+		ok(t, s.Release(ctx, l))
+		l, j = next(t, s)
+	}
+	unreported := func(want ...int) {
+		t.Helper()
+		var got []int
+		for j, err := range s.Unreported(ctx) {
+			ok(t, err)
+			for _, r := range j.Recipients {
+				got = append(got, r.N)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("to be reported: %v, want %v", got, want)
+		}
+	}
+	bounce := queue.Change{State: queue.Failed, Only: []queue.State{queue.Waiting, queue.Held}}
+	settle(t, s, l, j, queue.Result{State: queue.Held, Reason: "PTR-EXISTS", Attempt: &queue.Attempt{Outcome: queue.Deferred}})
+	ok(t, s.Release(ctx, l))
+	change(t, s, queue.Filter{Domain: "a.example"}, bounce, 1)
+	change(t, s, queue.Filter{Domain: "a.example"}, bounce, 0)
+	s = s.Crash(t)
+	unreported(0)
+	if r := entries(t, s, queue.Filter{Domain: "a.example"})[0].Recipients[0]; r.Reason != "given up by the operator: PTR-EXISTS" {
+		t.Errorf("reason %q", r.Reason)
+	}
+
+	l, _ = next(t, s)
+	change(t, s, queue.Filter{Domain: "b.example"}, bounce, 3)
+	want(t, s.Sending(ctx, l, a, 1), queue.ErrLeaseLost)
+	unreported(0)
+	ok(t, s.Settle(ctx, l,
+		queue.Result{ID: a, N: 1, State: queue.Waiting, Attempt: &queue.Attempt{Outcome: queue.Deferred}},
+		queue.Result{ID: a, N: 2, State: queue.Delivered, Attempt: &queue.Attempt{Outcome: queue.Sent}}))
+	unreported(0, 1)
+	ok(t, s.Release(ctx, l))
+	unreported(0, 1, 3)
+	nothing(t, s)
+	s = s.Crash(t)
+	unreported(0, 1, 3)
+	ok(t, s.Reported(ctx, queue.Result{ID: a, N: 0, State: queue.Reported}, queue.Result{ID: a, N: 1, State: queue.Reported}, queue.Result{ID: a, N: 3, State: queue.Reported}))
+	stat(t, s, queue.Stat{})
 }
 
 func updateLeased(t *testing.T, s Crasher) {

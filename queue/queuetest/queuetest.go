@@ -50,6 +50,7 @@ func Test(t *testing.T, open func(t *testing.T) queue.Store) {
 		{"the operator's changes", update},
 		{"the operator's changes during a lease", updateLeased},
 		{"put off during a lease", putOffLeased},
+		{"given up by the operator", givenUp},
 		{"age counts while we run", age},
 		{"sending needs the lease", sending},
 		{"unknown messages", unknown},

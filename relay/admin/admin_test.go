@@ -135,6 +135,8 @@ func TestActions(t *testing.T) {
 		{"retry", Filter{}, true, 2, "a@example.org held, b@example.com waiting, c@example.org waiting"},
 		{"hold", Filter{State: queue.Waiting}, false, 2, "a@example.org held, b@example.com held, c@example.org held"},
 		{"release", Filter{ID: one, Domain: "example.org"}, false, 1, "a@example.org waiting, b@example.com held, c@example.org held"},
+		{"bounce", Filter{ID: one, Domain: "example.org"}, false, 1, "a@example.org failed, b@example.com held, c@example.org held"},
+		{"bounce", Filter{ID: one, Domain: "example.org"}, false, 0, "a@example.org failed, b@example.com held, c@example.org held"},
 		{"remove", Filter{ID: one}, false, 2, "c@example.org held"},
 		{"remove", Filter{ID: one}, false, 0, "c@example.org held"},
 		{"remove", Filter{}, true, 1, ""},
@@ -151,6 +153,9 @@ func TestActions(t *testing.T) {
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("msg=\"given up\" id=%s from=ann@example.net to=a@example.org user=%s\n", one, me.Username); strings.Count(l.String(), want) != 1 {
+		t.Errorf("want once %q in\n%s", want, l.String())
 	}
 	want := fmt.Sprintf("msg=removed id=%s from=ann@example.net to=a@example.org user=%s\n", one, me.Username)
 	if !strings.Contains(l.String(), want) || strings.Count(l.String(), "msg=removed") != 3 {

@@ -27,6 +27,7 @@ var changes = map[string]queue.Change{
 	"retry":   {State: queue.Waiting, Only: []queue.State{queue.Waiting}},
 	"release": {State: queue.Waiting, Only: []queue.State{queue.Held}},
 	"hold":    {State: queue.Held, Only: []queue.State{queue.Waiting}},
+	"bounce":  {State: queue.Failed, Only: []queue.State{queue.Waiting, queue.Held}},
 	"remove":  {State: queue.Removed},
 }
 
@@ -86,7 +87,7 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 	action := r.PathValue("action")
 	c, ok := changes[action]
 	if !ok {
-		refuse(w, http.StatusBadRequest, fmt.Sprintf("no action %q: expected retry, hold, release or remove", action))
+		refuse(w, http.StatusBadRequest, fmt.Sprintf("no action %q: expected retry, hold, release, bounce or remove", action))
 		return
 	}
 	f, err := selection(w, r)
@@ -95,8 +96,8 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	unhurried(w)
-	if c.State == queue.Removed {
-		if err := s.audit(r, f); err != nil {
+	if c.State == queue.Removed || c.State == queue.Failed {
+		if err := s.audit(r, f, c); err != nil {
 			s.fail(w, action, err)
 			return
 		}
@@ -109,15 +110,22 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request) {
 	reply(w, answer{Changed: n})
 }
 
-// audit notes what is about to be removed and by whom: before it is done, so
+// audit notes what is about to be given up and by whom: before it is done, so
 // that no crash in between hides it.
-func (s *Server) audit(r *http.Request, f queue.Filter) error {
+func (s *Server) audit(r *http.Request, f queue.Filter, c queue.Change) error {
 	for e, err := range s.desk.List(r.Context(), f) {
 		if err != nil {
 			return err
 		}
 		for _, rc := range e.Recipients {
-			s.log.Info("removed", "id", e.Message.ID, "from", e.Message.Envelope.From, "to", rc.Address, "user", r.RemoteAddr)
+			log := s.log.With("id", e.Message.ID, "from", e.Message.Envelope.From, "to", rc.Address, "user", r.RemoteAddr)
+			switch _, changes := rc.Changed(c, time.Time{}); {
+			case !changes:
+			case c.State == queue.Removed:
+				log.Info("removed")
+			default:
+				log.Info("given up")
+			}
 		}
 	}
 	return nil

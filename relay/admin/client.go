@@ -109,7 +109,7 @@ func (c *Client) Show(ctx context.Context, id ID) (Entry, error) {
 	return e, c.into(ctx, http.MethodGet, "/api/queue/"+url.PathEscape(string(id)), nil, &e)
 }
 
-// Update does one of retry, hold, release and remove to what f selects, and
+// Update does one of retry, hold, release, bounce and remove to what f selects, and
 // returns how many recipients changed. A filter that selects everything needs all.
 func (c *Client) Update(ctx context.Context, action string, f Filter, all bool) (int, error) {
 	body, err := json.Marshal(asked{ID: f.ID, Domain: f.Domain, From: f.From, State: f.State, Limit: f.Limit, All: all})

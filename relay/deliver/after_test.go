@@ -38,13 +38,41 @@ func TestAfterOurs(t *testing.T) {
 	}
 }
 
-// Without such a reply before, the smart host's refusal is the sender's to know.
+// Without such a reply before, the smart host's refusal of a message is the sender's
+// to know; that it does not take mail from us, or is not there, is ours.
 func TestSmartHostRefuses(t *testing.T) {
+	for script, want := range map[string]string{
+		"RCPT 554 5.7.1 sender not allowed":                        "refused rcpt 554 5.7.1",
+		"MAIL 550 5.1.8 unknown sender domain":                     "refused mail 550 5.1.8",
+		"RCPT 550 5.1.1 User unknown in relay recipient table":     "refused rcpt 550 5.1.1",
+		"dot 554 5.7.1 spam":                                       "refused dot 554 5.7.1",
+		"RCPT 450 4.2.0 later":                                     "deferred rcpt 450 4.2.0",
+		"RCPT 554 5.7.1 <a@dest.test>: Relay access denied":        "deferred rcpt 554 5.7.1 ours",
+		"RCPT 550 5.7.1 Unable to relay.":                          "deferred rcpt 550 5.7.1 ours",
+		"banner 554 5.7.1 no service for you":                      "deferred greet 554 5.7.1 ours",
+		"banner 421 4.7.0 Error: too many connections from a.test": "deferred greet 421 4.7.0 ours",
+		"drop banner": "deferred greet ours",
+		"drop MAIL":   "deferred mail ours",
+		"drop dot":    "deferred dot",
+	} {
+		t.Run(script, func(t *testing.T) {
+			t.Parallel()
+			w := gmail(t, "", true)
+			w.mxs["127.0.0.9"].Set(script)
+			w.gate.sources, w.gate.final = nil, preflight.Route{SmartHost: true}
+			w.put(queue.Message{}, hello, "a@dest.test")
+			is(t, w.run(1)["a@dest.test"], want)
+		})
+	}
+}
+
+// A smart host that is away does not make mail bounce.
+func TestSmartHostAway(t *testing.T) {
 	w := gmail(t, "", true)
-	w.mxs["127.0.0.9"].Set("RCPT 554 5.7.1 Relay access denied")
+	w.mxs["127.0.0.9"].Close()
 	w.gate.sources, w.gate.final = nil, preflight.Route{SmartHost: true}
 	w.put(queue.Message{}, hello, "a@dest.test")
-	is(t, w.run(1)["a@dest.test"], "refused rcpt 554 5.7.1")
+	is(t, w.run(1)["a@dest.test"], "deferred connect ours")
 }
 
 // Another exchanger's delay does not make what is ours forgotten.

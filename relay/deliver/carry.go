@@ -81,18 +81,20 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, last map[int]queue.Attempt) (*sorted, error) {
 	s := v.s
 	ends := v.transaction(j, s, batch)
-	v.refusedBy(s, ends)
-	x := sortEnds(base, batch, ends, last)
+	d := s.dialogue(j.Message, batch)
+	v.refusedBy(s, ends, d)
+	x := sortEnds(base, batch, ends, last, d, func(r queue.Recipient, a queue.Attempt) bool { return v.taken.content(r, a, d.mail) })
 	for _, a := range x.settle {
 		v.tell(a)
+		v.taken.note(a, d.mail)
 	}
 	for _, a := range x.off {
 		v.tell(a)
 	}
 	for _, a := range x.said {
-		v.hear(j.Message, a)
+		v.hear(d, a)
 	}
-	v.slow(failure{x.cause, x.turn})
+	v.slow(failure{x.cause, x.turn}, d)
 	if v.ctx.Err() != nil {
 		x.dropDeferred() // we broke it off: that is no try
 	}

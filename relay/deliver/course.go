@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"smtprelay/queue"
@@ -34,9 +35,23 @@ func (v *voyage) try(j queue.Job, hops []hop) error {
 	}
 	as := map[int]queue.Attempt{}
 	for _, r := range append(c.left, c.done...) {
-		as[r.N] = c.last[r.N]
+		as[r.N] = c.awaiting(c.last[r.N])
 	}
 	return v.trip.Settle(j, as)
+}
+
+// awaiting is an attempt with what it waits for besides its time: that what was
+// named is mended, for the source that it was named to.
+func (c *course) awaiting(a queue.Attempt) queue.Attempt {
+	if !a.Ours || a.Class == "" || a.Outcome != queue.Deferred {
+		return a
+	}
+	source := a.Source
+	if source == smartName && len(c.refused) > 0 {
+		source = c.refused[len(c.refused)-1]
+	}
+	a.Awaits = c.gate.Mended(mailOf(c.job.Message), source, strings.Split(a.Class, ", "))
+	return a
 }
 
 // more tells whether there is a hop to try.
@@ -78,8 +93,8 @@ func (c *course) step() error {
 
 // heed keeps the checks that the remote named.
 func (c *course) heed(t turn) {
-	if len(t.named) > 0 {
-		c.named = t.named
+	if len(t.class.Checks) > 0 {
+		c.named = t.class.Checks
 	}
 }
 
@@ -142,11 +157,15 @@ func fourOnly(hops []hop, host string) []hop {
 	return hops
 }
 
+// lasting is how long a rate or a reputation is waited out by sending less: as long
+// as a sender would not be told of a delay. Then it is as good as a refusal.
+const lasting = 4 * time.Hour
+
 // insisted: the remote put r off for what is ours, and did so the last time. That
-// is as good as a refusal.
+// is as good as a refusal; where it asks for less mail, only once that does not end.
 func (c *course) insisted(r queue.Recipient) bool {
 	a := c.last[r.N]
-	return len(c.named) > 0 && a.Ours && a.Class != "" && a.Class == r.Last.Class
+	return a.Ours && a.Class != "" && a.Class == r.Last.Class && (!a.Slow || r.Ours >= lasting)
 }
 
 // ours: r was refused for what is ours, or nothing was said of r at all.

@@ -194,8 +194,8 @@ func TestRateSlowsDown(t *testing.T) {
 		w.put(queue.Message{}, hello, "a@dest.test")
 		w.put(queue.Message{}, hello, "b@dest.test")
 		got := w.run(2)
-		is(t, got["a@dest.test"], "deferred "+stage+" 421 4.7.28")
-		is(t, got["b@dest.test"], "deferred "+stage+" 421 4.7.28")
+		is(t, got["a@dest.test"], "deferred "+stage+" 421 4.7.28 ours")
+		is(t, got["b@dest.test"], "deferred "+stage+" 421 4.7.28 ours")
 		if n := len(w.mxs["127.0.0.2"].Conns()) + len(w.mxs["127.0.0.3"].Conns()); n != 1 || got["b@dest.test"].Last.Class != "rate" {
 			t.Errorf("%s: %d connections, class %q", step, n, got["b@dest.test"].Last.Class)
 		}
@@ -223,7 +223,7 @@ func TestOursAtTheSmartHost(t *testing.T) {
 	sh := w.mx("127.0.0.9", "RCPT 504 5.5.2 <relay>: Helo command rejected: need fully-qualified hostname")
 	w.o.SmartHosts = []preflight.SmartHost{{Name: "smart", Host: "127.0.0.9", Port: sh.Addr().Port(), TLS: "none"}}
 	w.gate.sources, w.gate.final = nil, preflight.Route{SmartHost: true}
-	w.gate.instead = preflight.Route{SmartHost: true}
+	w.gate.instead, w.o.SmartEHLO = preflight.Route{SmartHost: true}, "relay"
 	w.put(queue.Message{}, hello, "a@dest.test")
 	is(t, w.run(1)["a@dest.test"], "deferred rcpt 504 5.5.2 ours")
 	if n := len(sh.Conns()); n != 1 {
@@ -244,9 +244,10 @@ func TestClassed(t *testing.T) {
 	}{
 		{preflight.KindOurs, true, four, elsewhere, otherSource, true},
 		{preflight.KindTLS, true, four, elsewhere, otherSource, true},
-		{preflight.KindRate, false, four, slower, slower, false},
-		{preflight.KindReputation, false, four, slower, settled, false},
-		{preflight.KindReputation, true, four, slower, otherSource, false},
+		{preflight.KindRate, false, four, slower, slower, true},
+		{preflight.KindReputation, false, four, slower, settled, true},
+		{preflight.KindReputation, true, four, slower, otherSource, true},
+		{preflight.KindContent, false, four, settled, settled, false},
 		{preflight.KindFamily, false, six, overIPv4, overIPv4, true},
 		{preflight.KindFamily, false, four, elsewhere, otherSource, true},
 		{preflight.KindTheirs, false, four, elsewhere, elsewhere, false},
@@ -256,7 +257,7 @@ func TestClassed(t *testing.T) {
 			t.Errorf("%s, 4xx: %d, ours %t", c.kind, got, a.Ours)
 		}
 		a = queue.Attempt{Addr: c.addr, Reply: queue.Reply{Code: 550}}
-		if got := classed(&a, preflight.Class{Kind: c.kind, Held: c.held}); got != c.hard || a.Ours != (c.ours || got == otherSource) {
+		if got := classed(&a, preflight.Class{Kind: c.kind, Held: c.held}); got != c.hard || a.Ours != (c.ours && got != settled) || a.Slow != (got == slower) {
 			t.Errorf("%s, 5xx: %d, ours %t", c.kind, got, a.Ours)
 		}
 	}
@@ -272,11 +273,11 @@ func FuzzBook(f *testing.F) {
 		if code < 400 || code > 599 {
 			return
 		}
-		a, turn := book(queue.Attempt{Source: "wan4", Host: host}, at(stage, &textproto.Error{Code: code, Msg: text}), reply{})
+		a, turn := book(queue.Attempt{Source: "wan4", Host: host}, at(stage, &textproto.Error{Code: code, Msg: text}), reply{}, dialogue{mail: preflight.Mail{Author: "example.test"}, ehlo: "mail.example.test"})
 		switch {
 		case a.Outcome != queue.Deferred && a.Outcome != queue.Refused,
 			a.Outcome == queue.Refused && (a.Ours || code < 500 || turn.next != settled),
-			len(turn.named) > 0 && a.Class == "":
+			len(turn.class.Checks) > 0 && a.Class == "", a.Slow && !a.Ours:
 			t.Fatalf("%+v, %+v", a, turn)
 		}
 		safe(t, a.Reply)

@@ -10,6 +10,7 @@
 package deliver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -24,11 +25,14 @@ import (
 type Gate interface {
 	Route(ctx context.Context, m preflight.Mail, to string, tried []string) preflight.Route
 	Met(c preflight.Contact)
-	// Heard is told every 4xx and 5xx.
+	// Heard is told every 4xx and 5xx but those about the content of a message.
 	Heard(r preflight.Reply)
 	// Instead is where a message goes that no source may send, because it was
 	// refused for want of what these checks are about.
 	Instead(named []string) preflight.Route
+	// Mended is what a message waits for that was refused from a source for want of
+	// what these checks are about; "" if nothing that could be known.
+	Mended(m preflight.Mail, source string, named []string) string
 }
 
 // Deliverer is a queue.Deliverer over SMTP.
@@ -37,6 +41,7 @@ type Deliverer struct {
 	mx    *resolver
 	c     *client
 	smart *smart
+	taken *taken
 	log   *slog.Logger
 }
 
@@ -54,6 +59,7 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		mx:    &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
 		c:     c,
 		smart: &smart{dns: r, hosts: o.SmartHosts, ehlo: smartEHLO(o)},
+		taken: newTaken(),
 		log:   c.log,
 	}
 }
@@ -90,9 +96,9 @@ type voyage struct {
 
 // place is where a session did not come about, so that the next message of this
 // trip does not wait for the same again. Without addr it is all the destination
-// for that source.
+// for that source, or for one sender's mail from it.
 type place struct {
-	source, addr string
+	source, addr, sender string
 }
 
 type failure struct {
@@ -100,7 +106,7 @@ type failure struct {
 	turn
 }
 
-func (h hop) place() place { return place{h.source, h.addr.String()} }
+func (h hop) place() place { return place{source: h.source, addr: h.addr.String()} }
 
 func (v *voyage) jobs() error {
 	for {
@@ -163,7 +169,8 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		v.s.first(hops)
 	}
 	h := hops[i]
-	for _, p := range []place{h.place(), {source: h.source}} {
+	d := dialogue{mail: mailOf(m), ehlo: h.ehlo}
+	for _, p := range []place{h.place(), {source: h.source}, {source: h.source, sender: d.sender()}} {
 		if f, ok := v.failed[p]; ok {
 			f.At, f.Took = time.Now(), 0
 			return f, false
@@ -177,24 +184,41 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 	}
 	base := h.attempt()
 	s, err := v.c.open(v.ctx, h)
-	v.met(h, s, err)
+	v.met(h, s, err, d)
 	if err != nil {
-		f.Attempt, f.turn = book(base, err, reply{})
+		f.Attempt, f.turn = book(base, err, reply{}, d)
 		v.tell(f.Attempt)
-		v.hear(m, f.Attempt)
+		v.hear(d, f.Attempt)
 		v.failed[h.place()] = f
-		v.slow(f)
+		v.slow(f, d)
 		return f, false
 	}
 	v.s = s
 	return failure{}, true
 }
 
-// slow remembers, until the end of the trip, that a source is to send less.
-func (v *voyage) slow(f failure) {
-	if f.ofSource() {
+// slow remembers, until the end of the trip, that a source, or a sender from it, is
+// to send less. What was said of one message alone slows down no other.
+func (v *voyage) slow(f failure, d dialogue) {
+	switch {
+	case f.next != slower || f.class.Alone:
+	case f.class.Sender:
+		v.failed[place{source: f.Source, sender: d.sender()}] = f
+	default:
 		v.failed[place{source: f.Source}] = f
 	}
+}
+
+// sender that a remote may speak of; never empty, so that it is no other place.
+func (d dialogue) sender() string { return cmp.Or(d.mail.Author, d.mail.Envelope, "<>") }
+
+// dialogue of a session about some recipients of a message.
+func (s *session) dialogue(m *queue.Message, rs []queue.Recipient) dialogue {
+	d := dialogue{mail: mailOf(m), ehlo: s.ehlo, envelope: []string{m.Envelope.From}}
+	for _, r := range rs {
+		d.envelope = append(d.envelope, r.Address)
+	}
+	return d
 }
 
 // first moves the hop of s to the front of hops, if it is there.
@@ -221,7 +245,7 @@ func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
 		if ab, ok := errors.AsType[*absent](err); ok {
 			e = at("resolve", ab.confirm(r.Last))
 		}
-		a, _ := book(queue.Attempt{At: time.Now()}, e, reply{})
+		a, _ := book(queue.Attempt{At: time.Now()}, e, reply{}, dialogue{})
 		v.tell(a)
 		as[r.N] = a
 	}
@@ -234,12 +258,8 @@ func (v *voyage) tell(a queue.Attempt) {
 }
 
 // hear hands on what a remote said against us.
-func (v *voyage) hear(m *queue.Message, a queue.Attempt) {
-	if a.Reply.Code < 400 {
-		return
+func (v *voyage) hear(d dialogue, a queue.Attempt) {
+	if a.Reply.Code >= 400 && a.Class != string(preflight.KindContent) {
+		v.gate.Heard(d.reply(a))
 	}
-	v.gate.Heard(preflight.Reply{
-		Host: a.Host, Stage: a.Stage, Code: a.Reply.Code, Status: a.Reply.Status, Text: a.Reply.Text,
-		Source: a.Source, Mail: mailOf(m),
-	})
 }

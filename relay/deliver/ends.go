@@ -5,12 +5,13 @@ import (
 	"slices"
 	"strings"
 
+	"smtprelay/preflight"
 	"smtprelay/queue"
 )
 
 // or is the turn that leaves out more.
 func (t turn) or(o turn) turn {
-	if o.next > t.next || len(t.named) == 0 && o.next == t.next {
+	if o.next > t.next || len(t.class.Checks) == 0 && o.next == t.next {
 		return o
 	}
 	return t
@@ -38,7 +39,7 @@ func (x *sorted) over() bool {
 
 // noTurn is the attempt of whom the connection did not last for.
 func noTurn(base queue.Attempt) queue.Attempt {
-	a, _ := book(base, at("mail", errNoTurn), reply{})
+	a, _ := book(base, at("mail", errNoTurn), reply{}, dialogue{})
 	return a
 }
 
@@ -59,14 +60,19 @@ func (x *sorted) dropDeferred() {
 	}
 }
 
-func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end, last map[int]queue.Attempt) *sorted {
+// sortEnds books each end. content tells whether a refusal that may be about us or
+// about the message is about the message.
+func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end, last map[int]queue.Attempt, d dialogue, content func(queue.Recipient, queue.Attempt) bool) *sorted {
 	x := &sorted{settle: map[int]queue.Attempt{}, off: map[int]queue.Attempt{}}
 	taken := false
 	for _, e := range ends {
 		taken = taken || e.err == nil
 	}
 	for i, r := range batch {
-		now, t := book(base, ends[i].err, ends[i].reply)
+		now, t := book(base, ends[i].err, ends[i].reply, d)
+		if t.class.Doubt && content(r, now) {
+			now.Outcome, now.Ours, now.Class, t = queue.Refused, false, string(preflight.KindContent), turn{}
+		}
 		a, t := after(last[r.N], now, t)
 		if t.next > x.turn.next || t.next == x.turn.next && now.Stage != "rcpt" {
 			x.cause = now
@@ -78,8 +84,6 @@ func sortEnds(base queue.Attempt, batch []queue.Recipient, ends []end, last map[
 		switch {
 		case taken && tooMany(a):
 			x.later = append(x.later, r)
-		case t.next == slower:
-			x.settle[r.N] = a
 		case t.next != settled:
 			x.elsewhere = append(x.elsewhere, r)
 			x.off[r.N], x.last = a, a

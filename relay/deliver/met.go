@@ -9,11 +9,11 @@ import (
 
 // met tells the gate how a connection to an exchanger went: what it says of us
 // shows by which address we are seen. A smart host sees us another way.
-func (v *voyage) met(h hop, s *session, err error) {
+func (v *voyage) met(h hop, s *session, err error, d dialogue) {
 	if h.source == smartName {
 		return
 	}
-	c := preflight.Contact{Source: h.source, Host: h.host, Addr: h.addr.Addr()}
+	c := preflight.Contact{Source: h.source, Host: h.host, Addr: h.addr.Addr(), EHLO: h.ehlo, Envelope: d.envelope}
 	said, answered := remote(err)
 	var f *fault
 	var ne net.Error
@@ -31,10 +31,10 @@ func (v *voyage) met(h hop, s *session, err error) {
 }
 
 // refusedBy tells the gate of the first refusal of a transaction: they are alike.
-func (v *voyage) refusedBy(s *session, ends []end) {
+func (v *voyage) refusedBy(s *session, ends []end, d dialogue) {
 	for _, e := range ends {
 		if _, answered := remote(e.err); answered {
-			v.met(s.hop, s, e.err)
+			v.met(s.hop, s, e.err, d)
 			return
 		}
 	}

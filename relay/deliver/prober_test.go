@@ -118,7 +118,7 @@ func TestGateHearsOfConnections(t *testing.T) {
 		w.run(1)
 		var got []string
 		for _, m := range w.gate.met {
-			if m.Source != "wan4" || m.Host != "mx1.dest.test" || m.Addr.String() != "127.0.0.2" || m.TimedOut {
+			if m.Source != "wan4" || m.Host != "mx1.dest.test" || m.Addr.String() != "127.0.0.2" || m.TimedOut || m.EHLO != "mail.example.test" {
 				t.Errorf("%s: %+v", c.name, m)
 			}
 			if m.Refused {
@@ -139,10 +139,10 @@ func TestGateHearsOfTimeouts(t *testing.T) {
 	mx := w.mx("127.0.0.2", "")
 	v := &voyage{Deliverer: New(w.o, w.gate, w.dns.Client()), ctx: t.Context()}
 	h := hop{host: "mx1.dest.test", addr: mx.Addr(), source: "wan4"}
-	v.met(h, nil, at("connect", context.DeadlineExceeded))
-	v.met(h, nil, at("greet", context.DeadlineExceeded))
+	v.met(h, nil, at("connect", context.DeadlineExceeded), dialogue{})
+	v.met(h, nil, at("greet", context.DeadlineExceeded), dialogue{})
 	h.source = smartName
-	v.met(h, nil, at("connect", context.DeadlineExceeded))
+	v.met(h, nil, at("connect", context.DeadlineExceeded), dialogue{})
 	if len(w.gate.met) != 1 || !w.gate.met[0].TimedOut {
 		t.Errorf("%+v", w.gate.met)
 	}

@@ -13,8 +13,8 @@ const saysRateHard = "550 5.7.28 Gmail has detected an unusual rate of unsolicit
 func TestNoBodyAfterRefusal(t *testing.T) {
 	for reply, want := range map[string]string{
 		saysPTR:      "deferred dot 550 5.7.25 ours",
-		saysRateHard: "deferred dot 550 5.7.28",
-		saysRate:     "deferred dot 421 4.7.28",
+		saysRateHard: "deferred dot 550 5.7.28 ours",
+		saysRate:     "deferred dot 421 4.7.28 ours",
 	} {
 		w := gmail(t, "offer LIMITS RCPTMAX=1\ndot "+reply, false)
 		w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test", "c@dest.test")
@@ -65,6 +65,6 @@ func TestSlowerAtTheDotOfOne(t *testing.T) {
 	w.put(queue.Message{}, hello, "a@dest.test")
 	w.put(queue.Message{}, hello, "b@dest.test")
 	got := w.run(2)
-	is(t, got["a@dest.test"], "deferred dot 550 5.7.28")
+	is(t, got["a@dest.test"], "deferred dot 550 5.7.28 ours")
 	is(t, got["b@dest.test"], "sent dot 250 2.0.0")
 }

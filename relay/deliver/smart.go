@@ -48,7 +48,7 @@ func (s *smart) hops(ctx context.Context) ([]hop, error) {
 		if err != nil {
 			why = &decision{
 				why:  fmt.Sprintf("smart host %s: %s", sh.Name, detail(err)),
-				ours: !errors.Is(err, dns.ErrTemporary),
+				ours: true,
 			}
 		}
 		all = append(all, hops...)

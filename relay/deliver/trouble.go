@@ -11,7 +11,6 @@ import (
 
 	"smtprelay/preflight"
 	"smtprelay/queue"
-	"smtprelay/relay/dial"
 )
 
 // This file is the only place that decides what trouble means: which error fails
@@ -70,15 +69,36 @@ const (
 	otherSource             // another source, else the smart host
 )
 
-// turn is where a message goes after a try, and the checks that the remote named.
+// turn is where a message goes after a try, and what the remote's words meant.
 type turn struct {
 	next
-	named []string
+	class preflight.Class // zero: nothing that we know
+}
+
+// dialogue is what was said to a remote, by which its own words are judged.
+type dialogue struct {
+	mail     preflight.Mail
+	ehlo     string
+	envelope []string
+}
+
+// reply is the remote's word of an attempt, as the preflight hears it.
+func (d dialogue) reply(a queue.Attempt) preflight.Reply {
+	return preflight.Reply{
+		Host: a.Host, Stage: a.Stage, Code: a.Reply.Code, Status: a.Reply.Status, Text: a.Reply.Text,
+		Source: a.Source, Mail: d.mail, Addr: a.Addr.Addr(), EHLO: d.ehlo, Envelope: d.envelope,
+	}
+}
+
+// class is what the remote's word of an attempt means, if it is about us.
+func (d dialogue) class(a queue.Attempt) (preflight.Class, bool) {
+	c, ok := preflight.Classify(preflight.Operator(a.Host), a.Stage, a.Reply.Code, a.Reply.Status, a.Reply.Text)
+	return c, ok && c.Of(d.reply(a))
 }
 
 // book says how a try ended: a comes with who, where and when, and gets its
 // outcome. err is nil when the message was taken with the reply r.
-func book(a queue.Attempt, err error, r reply) (queue.Attempt, turn) {
+func book(a queue.Attempt, err error, r reply, d dialogue) (queue.Attempt, turn) {
 	a.Took = time.Since(a.At)
 	var f *fault
 	if errors.As(err, &f) {
@@ -88,9 +108,9 @@ func book(a queue.Attempt, err error, r reply) (queue.Attempt, turn) {
 		a.Stage, a.Outcome, a.Reply = "dot", queue.Sent, apart(r)
 		return a, turn{}
 	}
-	var d *decision
-	if errors.As(err, &d) {
-		return d.book(a), turn{}
+	var own *decision
+	if errors.As(err, &own) {
+		return own.book(a), turn{}
 	}
 	a.Outcome = queue.Deferred
 	var l *local
@@ -101,10 +121,10 @@ func book(a queue.Attempt, err error, r reply) (queue.Attempt, turn) {
 		return a, turn{}
 	case ok:
 		a.Reply = apart(said)
-		return answeredWith(a, said, f != nil && f.botched)
+		return answeredWith(a, d, f != nil && f.botched)
 	}
 	a.Why = why(err)
-	a.Ours = a.Source == smartName && (a.Stage == "starttls" || a.Stage == "auth" || errors.Is(err, dial.ErrForbidden)) || bindFault(err)
+	a.Ours = a.Source == smartName && a.Stage != "data" && a.Stage != "dot" || bindFault(err)
 	// The final dot may have arrived: another exchanger would make a second
 	// copy certain where it is only possible.
 	if a.Stage == "dot" {
@@ -119,44 +139,47 @@ var wantsMore = []int{523, 524, 530, 534, 535, 538}
 
 // answeredWith judges a 4xx or 5xx. Before MAIL a 5xx speaks of us or of the
 // exchanger, not of the message: another may take it, and blocks are lifted
-// (RFC 5321 section 4.2.1 leaves that to the client).
-func answeredWith(a queue.Attempt, said reply, botched bool) (queue.Attempt, turn) {
-	smart := a.Source == smartName
-	if c, ok := preflight.Classify(preflight.Operator(a.Host), a.Stage, said.code, a.Reply.Status, a.Reply.Text); ok {
+// (RFC 5321 section 4.2.1 leaves that to the client). The smart host is the
+// operator's choice: what it has against us is ours.
+func answeredWith(a queue.Attempt, d dialogue, botched bool) (queue.Attempt, turn) {
+	smart, code := a.Source == smartName, a.Reply.Code
+	if c, ok := d.class(a); ok {
 		a.Class = c.String()
 		if n := classed(&a, c); n != settled {
-			return a, turn{n, c.Checks}
+			return a, turn{n, c}
 		}
 	}
 	switch a.Stage {
 	case "mail", "rcpt", "data", "dot":
 		switch {
-		case smart && slices.Contains(wantsMore, said.code):
-			a.Ours = true // it wants AUTH or TLS from us: no fault of the message
-		case said.code == 530 && botched:
+		case smart && (slices.Contains(wantsMore, code) || deniesRelay(a)):
+			a.Ours = true // it wants AUTH or TLS from us, or does not know us: no fault of the message
+		case code == 530 && botched:
 			// It wants TLS first, which may work next time.
-		case said.code >= 500:
+		case code >= 500:
 			a.Outcome = queue.Refused
 			return a, turn{}
 		}
-	case "starttls", "auth":
+	default:
 		a.Ours = smart
 	}
 	return a, turn{next: elsewhere}
 }
 
 // classed judges a reply that says what is missing. What is ours is never the
-// message's fault: it waits on us, and a 5xx of it is tried from another source
-// or by the smart host. settled: the code alone counts.
+// message's fault, and so is a rate or a reputation of ours: it waits on us, and a
+// 5xx of it is tried from another source or by the smart host. settled: the code
+// alone counts.
 func classed(a *queue.Attempt, c preflight.Class) next {
 	final := a.Reply.Code >= 500
 	switch c.Kind {
 	case preflight.KindTheirs:
 		return elsewhere // they may mend it within the lifetime
-	case preflight.KindRate:
-		return slower
-	case preflight.KindReputation:
-		if !final {
+	case preflight.KindContent:
+		return settled
+	case preflight.KindRate, preflight.KindReputation:
+		if c.Kind == preflight.KindRate || !final {
+			a.Ours, a.Slow = true, true
 			return slower
 		}
 	case preflight.KindFamily:
@@ -204,20 +227,23 @@ func aboutUs(a queue.Attempt) bool {
 	case status == "5.1.7", status == "5.1.8", strings.HasPrefix(status, "5.7."):
 		return true
 	case status == "", status == "5.0.0", status == "5.1.0":
-		return slices.ContainsFunc(strings.Fields(strings.ToLower(a.Reply.Text)), func(word string) bool {
-			return word == "sender" || word == "relay" || word == "relaying"
-		})
+		return says(a, "sender", "relay", "relaying")
 	}
 	return false
 }
 
-func six(a netip.AddrPort) bool { return a.IsValid() && !a.Addr().Unmap().Is4() }
-
-// ofSource: it is too much from this source, and not only of the kind of this
-// message, which is what a 5xx after the final dot speaks of.
-func (f *failure) ofSource() bool {
-	return f.next == slower && (f.Stage != "dot" || f.Reply.Code < 500)
+// deniesRelay: a 5xx says that we may not send through there.
+func deniesRelay(a queue.Attempt) bool {
+	return aboutUs(a) && says(a, "relay", "relaying")
 }
+
+func says(a queue.Attempt, words ...string) bool {
+	return slices.ContainsFunc(strings.Fields(strings.ToLower(a.Reply.Text)), func(word string) bool {
+		return slices.Contains(words, strings.Trim(word, ".,:;()"))
+	})
+}
+
+func six(a netip.AddrPort) bool { return a.IsValid() && !a.Addr().Unmap().Is4() }
 
 func (d *decision) book(a queue.Attempt) queue.Attempt {
 	a.Outcome = queue.Deferred

@@ -67,6 +67,10 @@ func (g *gate) Instead(named []string) preflight.Route {
 	return g.instead
 }
 
+func (g *gate) Mended(_ preflight.Mail, source string, named []string) string {
+	return source + " " + strings.Join(named, " ")
+}
+
 func (g *gate) Route(_ context.Context, m preflight.Mail, _ string, tried []string) preflight.Route {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -168,12 +172,27 @@ func (w *world) run(n int) map[string]queue.Recipient {
 // until lets the scheduler work until what was told last is enough.
 func (w *world) until(enough func(map[string]queue.Recipient) bool) map[string]queue.Recipient {
 	w.t.Helper()
+	return w.untilOn(w.deliverer(), enough)
+}
+
+// deliverer of this world, for a test that runs one several times.
+func (w *world) deliverer() *Deliverer {
 	o := w.o
 	if o.Port == 0 {
 		o.Port = w.port
 	}
 	o.Log = slog.New(slog.NewTextHandler(&lockedWriter{w: &w.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s := queue.NewScheduler(w.work, New(o, w.gate, w.dns.Client()), w, w.q, o.Log)
+	return New(o, w.gate, w.dns.Client())
+}
+
+func (w *world) runOn(d *Deliverer, n int) map[string]queue.Recipient {
+	w.t.Helper()
+	return w.untilOn(d, func(got map[string]queue.Recipient) bool { return len(got) >= n })
+}
+
+func (w *world) untilOn(d *Deliverer, enough func(map[string]queue.Recipient) bool) map[string]queue.Recipient {
+	w.t.Helper()
+	s := queue.NewScheduler(w.work, d, w, w.q, d.log)
 	ctx, stop := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -1,0 +1,85 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"smtprelay/queue"
+)
+
+// Mail that is held waits for a person, and for nothing else: the log says so at a
+// start and once a day, as long as there is any.
+
+const (
+	remindEvery = 24 * time.Hour
+	maxReasons  = 10 // told apart in one reminder
+)
+
+// remind until ctx ends.
+func (r *Relay) remind(ctx context.Context) error {
+	again := time.NewTicker(remindEvery)
+	defer again.Stop()
+	for {
+		if err := r.heldMail(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("held mail not read", "err", err)
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// heap of held mail with one reason.
+type heap struct {
+	reason string
+	count  int         // of recipients
+	oldest queue.Entry // its first
+}
+
+// heldMail writes a line for each reason, the one with most mail first.
+func (r *Relay) heldMail(ctx context.Context) error {
+	by := map[string]*heap{}
+	for e, err := range r.store.List(ctx, queue.Filter{State: queue.Held}) {
+		if err != nil {
+			return err
+		}
+		for _, rc := range e.Recipients {
+			h := by[rc.Reason]
+			if h == nil && len(by) == 100*maxReasons {
+				rc.Reason = "others"
+				h = by[rc.Reason]
+			}
+			if h == nil {
+				h = &heap{reason: rc.Reason, oldest: e}
+				by[rc.Reason] = h
+			}
+			h.count++
+		}
+	}
+	for i, h := range largest(by) {
+		if i == maxReasons {
+			break
+		}
+		at := slog.LevelError // an operator must act
+		if h.reason == queue.HeldByOperator {
+			at = slog.LevelInfo // he has
+		}
+		r.log.LogAttrs(ctx, at, "mail is held", slog.Int("count", h.count), slog.String("reason", h.reason),
+			slog.String("id", string(h.oldest.Message.ID)), slog.Time("since", h.oldest.Message.Received),
+			slog.String("remedy", "relay queue list --state held; then relay queue release, bounce or remove"))
+	}
+	return nil
+}
+
+func largest(by map[string]*heap) (hs []*heap) {
+	for _, h := range by {
+		hs = append(hs, h)
+	}
+	slices.SortFunc(hs, func(a, b *heap) int { return cmp.Or(b.count-a.count, cmp.Compare(a.reason, b.reason)) })
+	return hs
+}
