@@ -73,19 +73,20 @@ func (r *run) settle(known []Finding) {
 
 // run is what the checks of one run share.
 type run struct {
-	plan    *Plan
-	out     Outside
-	dns     dns.Resolver // what the resolver says, its inventions taken out
-	memo    *dns.Memo
-	zones   *zones   // what the authoritative servers say
-	servers *servers // single ones
-	honest  *honest
-	tasks   []*task
-	index   map[subject]*task
-	trials  []trial // by smart host
-	lists   *listings
-	walks   *walks
-	seen    *Observations
+	plan     *Plan
+	out      Outside
+	dns      dns.Resolver // what the resolver says, its inventions taken out
+	memo     *dns.Memo
+	zones    *zones   // what the authoritative servers say
+	servers  *servers // single ones
+	honest   *honest
+	tasks    []*task
+	index    map[subject]*task
+	trials   []trial // by smart host
+	lists    *listings
+	walks    *walks
+	disputes *disputes
+	seen     *Observations
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -121,6 +122,9 @@ func newRun(p *Plan, o Outside) *run {
 	}
 	if r.walks = o.walks; r.walks == nil {
 		r.walks = newWalks()
+	}
+	if r.disputes = o.disputes; r.disputes == nil {
+		r.disputes = newDisputes()
 	}
 	if r.seen = o.Observed; r.seen == nil {
 		r.seen = NewObservations()
@@ -263,13 +267,16 @@ func (r *run) look(ctx context.Context, t *task) Result {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if t.second && !t.check.Final {
-		res, p := r.examine(ctx, t, r.zones)
+		res, p, _ := r.overZones(ctx, t)
 		r.attest(ctx, res.Evidence, p.answers)
 		return res
 	}
 	res, p := r.examine(ctx, t, r.dns)
 	if r.doubtful(t, res, p) {
 		return r.again(ctx, t, res, p)
+	}
+	if res.Status == Pass {
+		r.disputes.end(t)
 	}
 	return res
 }
