@@ -233,14 +233,19 @@ var mxNotAlias = &Check{
 		if r != nil {
 			return *r
 		}
+		fix := Remedy{}
+		var found []string
 		for _, rr := range a.Records[:min(len(a.Records), maxExchangers)] {
 			addr := p.ask(ctx, rr.Host, dns.TypeA)
 			if len(addr.Chain) > 0 {
-				return fail(p.unaliasing(ctx, rr.Host, addr), "an address record", "%s is an alias of %s", rr.Host, addr.Chain[0])
-			}
-			if !definite(addr) {
+				fix = fix.with(p.unaliasing(ctx, addr, false))
+				found = append(found, fmt.Sprintf("%s is an alias of %s", rr.Host, addr.Chain[0]))
+			} else if !definite(addr) {
 				return unknown("an address record", addr)
 			}
+		}
+		if len(found) > 0 {
+			return fail(fix, "an address record", "%s", list(found))
 		}
 		return pass("no exchanger is an alias")
 	},

@@ -232,7 +232,7 @@ var ehloNotAlias = &Check{
 		a := p.ask(ctx, p.ehlo(), dns.TypeA)
 		switch {
 		case len(a.Chain) > 0:
-			return fail(p.unaliasing(ctx, p.ehlo(), a), "an address record", "%s is an alias of %s", p.ehlo(), a.Chain[0])
+			return fail(p.unaliasing(ctx, a, true), "an address record", "%s is an alias of %s", p.ehlo(), a.Chain[0])
 		case !definite(a):
 			return unknown("an address record", a)
 		}

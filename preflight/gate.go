@@ -60,7 +60,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	if o.Observed == nil {
 		o.Observed = NewObservations()
 	}
-	o.lists, o.walks = newListings(), newWalks()
+	o.lists, o.walks, o.disputes = newListings(), newWalks(), newDisputes()
 	b := &budget{}
 	g := &Gate{plan: p, out: o.within(b, false), paced: o.within(b, true), memory: m, log: log, budget: b, changed: make(chan struct{})}
 	g.asked, g.wake = make(chan chan<- *Report), make(chan struct{}, 1)

@@ -41,6 +41,7 @@ type Outside struct {
 	Landmarks Landmarks                            // names that a resolver shows itself by
 	lists     *listings                            // what block lists said before; nil: nothing
 	walks     *walks                               // likewise of walks from the root
+	disputes  *disputes                            // likewise of what resolver and zone do not agree on
 	Probe     Prober                               // nil: nobody is asked, NET-* are skipped
 	Observed  *Observations                        // what others saw of us; nil: what this run learns
 	Mirrors   []Mirror                             // for discovery = "active"; nil: the usual ones

@@ -255,15 +255,19 @@ var ptrSingle = &Check{
 }
 
 // kept is the one name that the address is to have: that of the EHLO, else one
-// that leads back.
+// that leads back, else the one that PTR-FORWARD-CONFIRMED has lead back.
 func (p *Probe) kept(ctx context.Context, names []string) string {
 	if p.named() {
 		return p.ehlo()
 	}
-	for _, f := range p.forwards(ctx) {
+	fs := p.forwards(ctx)
+	for _, f := range fs {
 		if f.confirms(p.addr()) {
 			return f.name
 		}
+	}
+	if len(fs) > 0 {
+		return fs[0].name
 	}
 	return cmp.Or(p.wanted(), names[0])
 }
@@ -287,14 +291,19 @@ var ptrTargetNotAlias = &Check{
 		Receivers: "None is known to refuse for it alone.",
 	},
 	Run: func(ctx context.Context, p *Probe) Result {
-		fs := p.forwards(ctx)
-		for _, f := range fs {
+		r := Remedy{}
+		var found []string
+		for _, f := range p.forwards(ctx) {
 			if !definite(f.answer) {
 				return unknown("an address record", f.answer)
 			}
 			if len(f.answer.Chain) > 0 {
-				return fail(p.unaliasing(ctx, f.name, f.answer), "an address record", "%s is an alias of %s", f.name, f.answer.Chain[0])
+				r = r.with(p.unaliasing(ctx, f.answer, f.name == p.ehlo() || !p.named()))
+				found = append(found, fmt.Sprintf("%s is an alias of %s", f.name, f.answer.Chain[0]))
 			}
+		}
+		if len(found) > 0 {
+			return fail(r, "an address record", "%s", list(found))
 		}
 		return pass("%s is no alias", list(p.valid(p.names(ctx))))
 	},

@@ -71,10 +71,11 @@ func (p *Probe) ownName(ctx context.Context) Remedy {
 	return r
 }
 
-// agreeing adds to the naming of an address the record that leads back, if none does.
+// agreeing adds to the naming of an address the record that leads back, if none does
+// or an alias does.
 func (p *Probe) agreeing(ctx context.Context, r *Remedy, name string) {
 	a := p.aside(ctx, name, family(p.addr()))
-	if definite(a) && !holds(a, p.addr()) {
+	if definite(a) && (!holds(a, p.addr()) || len(a.Chain) > 0) {
 		r.Records = append(r.Records, p.pointing(ctx, a).Records...)
 		r.Steps = append(r.Steps, "The address record of "+name+" is for whoever runs the zone of that name.")
 	}

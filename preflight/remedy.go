@@ -93,17 +93,31 @@ func parent(name string) string {
 	return up
 }
 
-// possible takes the records out of a remedy that would stand beside an alias
-// that is broken: that has to be repaired first, in a way we cannot know.
+// possible makes of a remedy one that a zone can take where aliases lead nowhere: the
+// record stands in the place of the first of them. Where that would not do, there
+// are none until what is broken is repaired, in a way we cannot know.
 func (p *Probe) possible(r Remedy) Remedy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, a := range p.answers {
-		ours := func(rec Record) bool { return rec.Owner == a.Name || rec.Owner == a.Question }
-		cut := func(rec Record) bool { return rec.Do == Remove && rec.Type == "CNAME" && rec.Owner == a.Question }
-		if a.Outcome == dns.Broken && slices.ContainsFunc(r.Records, ours) && !slices.ContainsFunc(r.Records, cut) {
+		cut := func(rec Record) bool {
+			return slices.ContainsFunc(r.Records, func(o Record) bool { return o.Do == Remove && o.Type == "CNAME" && o.Owner == rec.Owner })
+		}
+		ours := func(rec Record) bool { return (rec.Owner == a.Name || rec.Owner == a.Question) && !cut(rec) }
+		switch {
+		case a.Outcome != dns.Broken || !slices.ContainsFunc(r.Records, ours):
+		case len(a.Chain) == 0, a.Under != "":
 			r.Records = nil
 			r.Steps = append(r.Steps, fmt.Sprintf("Repair the records of %s first: %s.", a.Question, outcome(a)))
+		default:
+			rs := slices.Clone(r.Records)
+			for i, rec := range rs {
+				if ours(rec) {
+					rs[i].Do, rs[i].Owner = Add, a.Question
+				}
+			}
+			r.Records = append([]Record{record(Remove, a.Question, "CNAME", absolute(a.Chain[0]))}, rs...)
+			r.Steps = append(r.Steps, fmt.Sprintf("The alias of %s leads to nothing (%s).", a.Question, outcome(a)))
 		}
 	}
 	return r
@@ -168,11 +182,11 @@ func (p *Probe) nameTo(ctx context.Context, a *dns.Answer, do Change, name strin
 
 // pointing has a name point to the source's address. What stands there is
 // replaced, unless all of it are sources of ours. The answer is that to the
-// question for the name's addresses. An alias that leads the EHLO name elsewhere
-// is taken away: what it leads to may be another machine.
+// question for the name's addresses. An alias is taken away: what it leads to may be
+// another machine.
 func (p *Probe) pointing(ctx context.Context, a *dns.Answer) Remedy {
-	if len(a.Chain) > 0 && a.Question == p.ehlo() {
-		return p.unaliasing(ctx, a.Question, a)
+	if len(a.Chain) > 0 {
+		return p.unaliasing(ctx, a, true)
 	}
 	addr := p.addr()
 	do, gone := Add, []netip.Addr(nil)
@@ -198,9 +212,10 @@ func (p *Probe) pointing(ctx context.Context, a *dns.Answer) Remedy {
 }
 
 // unaliasing puts address records where an alias stands, and an SPF record that
-// was seen through it. The EHLO name gets what the source needs. The answer is any
+// was seen through it. A name that is ours gets what the source needs. The answer is any
 // that went through the alias.
-func (p *Probe) unaliasing(ctx context.Context, name string, a *dns.Answer) Remedy {
+func (p *Probe) unaliasing(ctx context.Context, a *dns.Answer, ours bool) Remedy {
+	name := a.Question
 	if a.Under != "" {
 		r := Remedy{
 			Title: fmt.Sprintf("Take another name than %s", name),
@@ -218,7 +233,6 @@ func (p *Probe) unaliasing(ctx context.Context, name string, a *dns.Answer) Reme
 		Who:     "whoever runs the zone of " + name,
 		Records: []Record{record(Remove, name, "CNAME", absolute(a.Chain[0]))},
 	}
-	ours := name == p.ehlo()
 	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
 		all := addrs(p.aside(ctx, name, t))
 		if ours && t == family(p.addr()) && !slices.Contains(all, p.addr()) {
@@ -239,9 +253,27 @@ func (p *Probe) unaliasing(ctx context.Context, name string, a *dns.Answer) Reme
 	return r
 }
 
+// with is one remedy with another of its kind besides.
+func (r Remedy) with(o Remedy) Remedy {
+	if r.Title == "" {
+		return o
+	}
+	r.Title += "; " + strings.ToLower(o.Title[:1]) + o.Title[1:]
+	if r.Who != o.Who {
+		r.Who += "; " + o.Who
+	}
+	for _, rec := range o.Records {
+		if !slices.Contains(r.Records, rec) {
+			r.Records = append(r.Records, rec)
+		}
+	}
+	r.Steps = union(r.Steps, o.Steps)
+	return r
+}
+
 // elsewhere says that a record is to stand where an alias leads.
 func elsewhere(a *dns.Answer) []string {
-	if len(a.Chain) == 0 {
+	if len(a.Chain) == 0 || a.Outcome == dns.Broken {
 		return nil
 	}
 	step := fmt.Sprintf("%s is an alias, so its record stands at %s.", a.Question, a.Name)

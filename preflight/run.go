@@ -69,19 +69,20 @@ func (r *run) settle(known []Finding) {
 
 // run is what the checks of one run share.
 type run struct {
-	plan    *Plan
-	out     Outside
-	dns     dns.Resolver // what the resolver says, its inventions taken out
-	memo    *dns.Memo
-	zones   *zones   // what the authoritative servers say
-	servers *servers // single ones
-	honest  *honest
-	tasks   []*task
-	index   map[subject]*task
-	trials  []trial // by smart host
-	lists   *listings
-	walks   *walks
-	seen    *Observations
+	plan     *Plan
+	out      Outside
+	dns      dns.Resolver // what the resolver says, its inventions taken out
+	memo     *dns.Memo
+	zones    *zones   // what the authoritative servers say
+	servers  *servers // single ones
+	honest   *honest
+	tasks    []*task
+	index    map[subject]*task
+	trials   []trial // by smart host
+	lists    *listings
+	walks    *walks
+	disputes *disputes
+	seen     *Observations
 }
 
 // trial connects to a smart host once, for all who want to know.
@@ -103,6 +104,9 @@ func newRun(p *Plan, o Outside) *run {
 	}
 	if r.walks = o.walks; r.walks == nil {
 		r.walks = newWalks()
+	}
+	if r.disputes = o.disputes; r.disputes == nil {
+		r.disputes = newDisputes()
 	}
 	if r.seen = o.Observed; r.seen == nil {
 		r.seen = NewObservations()

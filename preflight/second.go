@@ -18,7 +18,7 @@ import (
 const notReached = "no authoritative server was reached"
 
 // zones is DNS past all caches: the authoritative servers, each found through the
-// resolver. Where they do not answer, or differ, the resolver's word has to do.
+// resolver. Where not all of them answer, or they differ, the resolver's word has to do.
 type zones struct {
 	run  *run
 	memo *dns.Memo // Query over AskAuthority
@@ -33,6 +33,14 @@ func newZones(r *run) *zones {
 }
 
 func (z *zones) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	if a, err := z.memo.Query(ctx, name, t); definite(a) && len(a.Mute) == 0 {
+		return a, err
+	}
+	return z.run.dns.Query(ctx, name, t)
+}
+
+// few is likewise, where the word of some servers will do.
+func (z *zones) few(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
 	if a, err := z.memo.Query(ctx, name, t); definite(a) {
 		return a, err
 	}
@@ -45,9 +53,35 @@ func (z *zones) said(ctx context.Context, a *dns.Answer) string {
 	if second.Server == "" {
 		return notReached
 	}
-	server, _, _ := strings.Cut(second.Server, " ")
-	return server + ". " + outcome(second)
+	said := speaker(second) + ". " + outcome(second)
+	if len(second.Mute) > 0 {
+		said += "; " + unheard(second)
+	}
+	return said
 }
+
+// speaker is the name server that gave an answer.
+func speaker(a *dns.Answer) string {
+	server, _, _ := strings.Cut(a.Server, " ")
+	return server
+}
+
+// unheard says which name servers the speaker could not be held against.
+func unheard(a *dns.Answer) string { return list(a.Mute) + " did not answer" }
+
+// disputed are the answers of the resolver that some servers contradict while others
+// are mute, each with what those say.
+func (z *zones) disputed(ctx context.Context, answers []*dns.Answer) (all [][2]*dns.Answer) {
+	for _, a := range answers {
+		b, _ := z.memo.Query(ctx, a.Question, a.Type)
+		if definite(a) && definite(b) && len(b.Mute) > 0 && !sameWord(a, b) {
+			all = append(all, [2]*dns.Answer{a, b})
+		}
+	}
+	return all
+}
+
+func sameWord(a, b *dns.Answer) bool { return a.Agrees(b) || absent(a) && absent(b) }
 
 // doubtful tells whether a failure may come from a cache. What was not asked of
 // DNS does not, and the checks of the host and of smart hosts are about what this
@@ -61,19 +95,20 @@ func (r *run) doubtful(t *task, res Result, p *Probe) bool {
 }
 
 // again runs a check that failed over the authoritative servers. If it passes there
-// the failure was old; if it fails there as well, what it found there is newer.
+// the failure was old; if it fails there as well, what it found there is newer; and
+// if that is open, so is the finding.
 func (r *run) again(ctx context.Context, t *task, first Result, p *Probe) Result {
-	second, q := r.examine(ctx, t, r.zones)
+	second, q, open := r.overZones(ctx, t)
 	res := first
-	switch second.Status {
-	case Pass:
+	switch {
+	case second.Status == Pass:
 		t.second = true
 		res = second
 		if old := outlived(p.answers, q.answers); old > 0 {
 			res.Found += " (cached answers still old, up to " + spoken(old) + ")"
 		}
 		res.NegTTL = max(res.NegTTL, first.NegTTL)
-	case Fail:
+	case second.Status == Fail || open:
 		res = second
 	}
 	res.Evidence = first.Evidence
@@ -84,6 +119,29 @@ func (r *run) again(ctx context.Context, t *task, first Result, p *Probe) Result
 	}
 	r.attest(ctx, res.Evidence, q.answers)
 	return res
+}
+
+// overZones runs a check over the authoritative servers. open: it fails by the word of
+// the resolver, which may be old, and not by that of the servers that speak.
+func (r *run) overZones(ctx context.Context, t *task) (res Result, p *Probe, open bool) {
+	res, p = r.examine(ctx, t, r.zones)
+	if res.Status != Fail {
+		r.disputes.end(t)
+		return res, p, false
+	}
+	apart := r.zones.disputed(ctx, p.answers)
+	if len(apart) > 0 {
+		other, _ := r.examine(ctx, t, resolverFunc(r.zones.few))
+		open = other.Status != Fail
+	}
+	if !open {
+		r.disputes.end(t)
+		return res, p, false
+	}
+	if r.disputes.settled(t, apart, time.Now()) {
+		return res, p, false
+	}
+	return between(res, apart[0][0], apart[0][1]), p, true
 }
 
 func asked(es []Evidence, question string) bool {

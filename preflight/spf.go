@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"blitiri.com.ar/go/spf"
-
-	"smtprelay/preflight/dns"
 )
 
 var spfHeloChecks = []*Check{spfHeloPresent, spfHeloPass}
@@ -50,7 +47,7 @@ var spfHeloPresent = &Check{
 			Records: []Record{record(Add, n.Domain, "TXT", Quote(spfOfHost))},
 		}
 		if len(n.Answer.Chain) > 0 {
-			r = p.unaliasing(ctx, n.Domain, n.Answer)
+			r = p.unaliasing(ctx, n.Answer, true)
 		}
 		return fail(r, "one", "%s has no SPF record (%s)", n.Domain, noRecord(n.Answer))
 	},
@@ -160,14 +157,7 @@ func (p *Probe) spfRemedy(ctx context.Context, n *spfNode) Remedy {
 		return r
 	}
 	r.Title = "Correct the SPF record of " + n.Domain
-	dead := n.dead()
-	suggest := func(voids map[string]bool) suggestion {
-		return suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string { return unwanted(t, dead, voids) })
-	}
-	s := suggest(nil)
-	if voids := p.deadNames(ctx, n.Domain, s.Text); voids != nil {
-		s = suggest(voids)
-	}
+	s := p.better(ctx, n)
 	r.Records = []Record{record(Replace, owner, "TXT", Quote(s.Text))}
 	if added := added(n.Records, s.Text); len(added) > 0 {
 		r.Steps = append(r.Steps, "New in it: "+strings.Join(added, " ")+".")
@@ -189,8 +179,31 @@ func added(old []string, text string) (all []string) {
 	return all
 }
 
+// better is the record with all that can be put right in it. Where it asks for too
+// much, terms that let nobody in go; where it is too long, networks are put together.
+func (p *Probe) better(ctx context.Context, n *spfNode) suggestion {
+	dead := p.dead(ctx, n)
+	suggest := func(sparing bool) suggestion {
+		return suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string {
+			why := unwanted(t, dead)
+			if why == "" && sparing {
+				why = p.idle(ctx, n, t)
+			}
+			return why
+		})
+	}
+	s := suggest(false)
+	if lookups, voids := p.costs(ctx, n.Domain, s.Text); lookups > spfFew || len(voids) > spfVoids {
+		s = suggest(true)
+	}
+	if !n.fits(s.Text) {
+		s.Text = packed(s.Text)
+	}
+	return s
+}
+
 // unwanted says why a term has to go, "" for one that stays.
-func unwanted(t spfTerm, dead map[string]string, voids map[string]bool) string {
+func unwanted(t spfTerm, dead map[string]string) string {
 	switch {
 	case dead[t.Text] != "":
 		return dead[t.Text]
@@ -200,31 +213,8 @@ func unwanted(t spfTerm, dead map[string]string, voids map[string]bool) string {
 		return ""
 	case tooWide(t):
 		return "it lets in a large part of the internet; name the networks that send"
-	case (t.Name == "a" || t.Name == "mx" || t.Name == "exists") && voids[strings.ToLower(strings.TrimSuffix(t.Domain, "."))]:
-		return "the name does not exist"
 	}
 	return ""
-}
-
-// deadNames are those that a record would ask for and find nothing at, if it stood
-// at the domain; nil when they are not too many.
-func (p *Probe) deadNames(ctx context.Context, domain, text string) (dead map[string]bool) {
-	aside := &Probe{Plan: p.Plan, run: p.run, dns: p.dns, instead: map[string]string{domain: text}}
-	for _, nobody := range []netip.Addr{spfNobody, spfNobody6} {
-		voids := aside.evaluate(ctx, nobody, "", domain, true).Voids
-		if len(voids) <= spfVoids {
-			continue
-		}
-		if dead == nil {
-			dead = map[string]bool{}
-		}
-		for _, v := range voids {
-			if absent(aside.ask(ctx, v, dns.TypeA)) && absent(aside.ask(ctx, v, dns.TypeAAAA)) {
-				dead[v] = true
-			}
-		}
-	}
-	return dead
 }
 
 // tooWide networks make receivers doubt the record.

@@ -3,7 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
-	"strings"
+	"fmt"
 
 	"blitiri.com.ar/go/spf"
 )
@@ -38,29 +38,24 @@ var spfLookupCount = &Check{
 			dynamic = max(dynamic, res.Lookups)
 			wide = wide || errors.Is(res.Err, spf.ErrTooManyMXRecords)
 		}
-		r := Remedy{
-			Title: "Let the SPF record of " + p.envelope() + " need fewer look-ups",
-			Who:   "whoever runs the zone of " + p.envelope(),
-			Steps: []string{"ip4 and ip6 terms cost nothing: put them first.", "Drop includes of services that no longer send for you."},
-		}
-		if tree := n.tree(); tree != "" {
-			r.Steps = append(r.Steps, "What it includes, with the look-ups of each: "+tree+".")
-		}
 		const atMost = "<=10"
-		switch {
-		case wide:
+		if wide {
+			r := n.sparing("Give the SPF record of " + n.Domain + " no `mx` with more than 10 exchangers")
+			r.Steps = []string{"Name their networks by ip4 and ip6 terms instead."}
 			return fail(r, atMost, "an `mx` term with more than 10 exchangers")
-		case dynamic > spfLookups:
-			return fail(r, atMost, "%d of 10 look-ups, %d in the whole record", dynamic, max(most, dynamic))
 		}
-		f := fail(r, atMost, "%d of 10 look-ups in the whole record, %d for our addresses", most, dynamic)
+		most = max(most, dynamic)
+		if most <= spfFew {
+			return pass("%d of 10 look-ups, %d in the whole record", dynamic, most)
+		}
+		f := fail(p.fewerLookups(ctx, n, most), atMost, "%d of 10 look-ups in the whole record, %d for our addresses", most, dynamic)
 		switch {
+		case dynamic > spfLookups:
+			f.Found = fmt.Sprintf("%d of 10 look-ups, %d in the whole record", dynamic, most)
 		case most > spfLookups:
 			f.Severity = Recommended
-		case most >= spfLookups-1:
-			f.Severity = Informational
 		default:
-			return pass("%d of 10 look-ups, %d in the whole record", dynamic, most)
+			f.Severity = Informational
 		}
 		return f
 	},
@@ -102,9 +97,10 @@ var spfVoidCount = &Check{
 		}
 		n := p.spfTree(ctx, p.envelope())
 		r := p.spfRemedy(ctx, n)
-		if !n.names(worst.Voids) { // the dead names stand in somebody else's record
-			r.Records = nil
-			r.Steps = []string{"Dead names: " + list(worst.Voids) + ". Take them out, or the include that leads to them."}
+		if _, left := p.costs(ctx, n.Domain, p.better(ctx, n).Text); len(left) > spfVoids {
+			r = n.sparing("Have the names that do not exist taken out of what " + n.Domain + " includes")
+			r.Who = "whoever runs the records that it includes: " + n.tree()
+			r.Steps = []string{"They are " + list(left) + ".", "Until that is done, take out the include that leads to them, if it is a service that no longer sends for you."}
 		}
 		f := fail(r, "<=2", "%d of 2 look-ups find nothing: %s", len(worst.Voids), list(worst.Voids))
 		if latent {
@@ -112,21 +108,6 @@ var spfVoidCount = &Check{
 		}
 		return f
 	},
-}
-
-// names tells whether enough of the void names stand in this record itself that
-// it can be healed by dropping them.
-func (n *spfNode) names(voids []string) bool {
-	left := len(voids)
-	for _, v := range voids {
-		for _, t := range n.Terms {
-			if (t.Name == "a" || t.Name == "mx") && strings.EqualFold(strings.TrimSuffix(t.Domain, "."), v) {
-				left--
-				break
-			}
-		}
-	}
-	return left <= spfVoids
 }
 
 var spfNotPermissive = &Check{
@@ -184,7 +165,7 @@ var spfNoPTR = &Check{
 	Needs:    []string{"SPF-SINGLE"},
 	Words: Words{
 		How:       "Looks for a ptr term, and for the macro %{p}, in the record itself. The remedy names our addresses in place of ptr.",
-		Found:     "ptr",
+		Found:     "ptr asks for the names of the address",
 		Expected:  "no ptr, and no %{p}",
 		Mend:      `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 -all"`,
 		Ask:       "whoever runs the zone of the domain",
@@ -195,7 +176,7 @@ var spfNoPTR = &Check{
 		n := p.spfTree(ctx, p.envelope())
 		for _, t := range n.Terms {
 			if t.namesClient() {
-				return fail(p.spfRemedy(ctx, n), "no ptr, and no %%{p}", "%s", t.Text)
+				return fail(p.spfRemedy(ctx, n), "no ptr, and no %{p}", "%s asks for the names of the address", t.Text)
 			}
 		}
 		return pass("no ptr, and no %%{p}")

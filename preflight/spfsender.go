@@ -194,7 +194,7 @@ var spfTargets = &Check{
 			return pass("%s", n.tree())
 		}
 		r := p.spfRemedy(ctx, n)
-		if len(n.dead()) == 0 { // the fault is in somebody else's record
+		if len(p.dead(ctx, n)) == 0 { // the fault is in somebody else's record
 			r = Remedy{
 				Title: "Have a record that " + n.Domain + " includes put right",
 				Who:   "whoever runs the domain named",

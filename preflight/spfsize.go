@@ -37,17 +37,22 @@ var spfSize = &Check{
 		n := p.spfTree(ctx, p.envelope())
 		own := len(n.Domain) + len(n.Records[0])
 		whole := answerSize(n.Answer)
-		r := Remedy{Title: "Shorten the SPF record of " + n.Domain, Who: "whoever runs the zone of " + n.Answer.Name}
+		expected, found := fmt.Sprintf("<=%d", spfText), fmt.Sprintf("%d octets of name and record", own)
+		r := n.sparing("Shorten the SPF record of " + n.Domain)
 		switch {
 		case own > spfText:
 			r.Steps = append([]string{"Drop what no longer sends for you, name networks instead of addresses, or move terms to a record of their own and include that."}, longest(n.Terms)...)
-			return fail(r, fmt.Sprintf("<=%d", spfText), "%d octets of name and record", own)
 		case whole > spfAnswer:
+			expected, found = fmt.Sprintf("<=%d", spfAnswer), fmt.Sprintf("%d octets of TXT in one answer, %d of them the SPF record", whole, len(n.Records[0]))
 			r.Title = "Make room among the TXT records of " + n.Domain
 			r.Steps = []string{fmt.Sprintf("%d other TXT records stand beside it: delete the tokens of services that have long been verified.", len(n.Answer.Records)-1)}
-			return fail(r, fmt.Sprintf("<=%d", spfAnswer), "%d octets of TXT in one answer, %d of them the SPF record", whole, len(n.Records[0]))
+		default:
+			return pass("%d octets, %d in the whole answer", own, whole)
 		}
-		return pass("%d octets, %d in the whole answer", own, whole)
+		if n.fits(p.better(ctx, n).Text) {
+			r = p.spfRemedy(ctx, n)
+		}
+		return fail(r, expected, "%s", found)
 	},
 }
 

@@ -40,6 +40,9 @@ func (p *Probe) spfNode(ctx context.Context, domain string, above []string, left
 	*left--
 	n := &spfNode{Domain: domain, Answer: p.ask(ctx, domain, dns.TypeTXT)}
 	n.Records = spfTexts(n.Answer)
+	if text, ok := p.instead[domain]; ok {
+		n.Records = []string{text}
+	}
 	for _, r := range n.Answer.Records {
 		if t := strings.ToLower(strings.TrimLeft(r.Text, " \t\"")); !isSPF(r.Text) && (strings.HasPrefix(t, "v=spf") || strings.HasPrefix(t, "spf1")) {
 			n.Near = append(n.Near, r.Text)
@@ -155,13 +158,14 @@ func (n *spfNode) circular() bool {
 	return slices.ContainsFunc(n.Kids, func(b spfBranch) bool { return !b.Meant && (b.Loop || b.Node != nil && b.Node.circular()) })
 }
 
-// dead are the branches of this record that can only be cut off.
-func (n *spfNode) dead() map[string]string {
+// dead are the branches of a record that can only be cut off.
+func (p *Probe) dead(ctx context.Context, n *spfNode) map[string]string {
 	all := map[string]string{}
 	for _, b := range n.Kids {
-		if b.Loop {
+		switch {
+		case b.Loop, b.Node != nil && b.Node.circular() && p.barren(ctx, b.Node):
 			all[b.Term.Text] = "it leads in a circle"
-		} else if b.Node != nil && definite(b.Node.Answer) && len(b.Node.Records) == 0 {
+		case b.Node != nil && definite(b.Node.Answer) && len(b.Node.Records) == 0:
 			all[b.Term.Text] = b.Node.Domain + " has no SPF record"
 		}
 	}

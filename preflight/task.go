@@ -148,13 +148,16 @@ func (r *run) look(ctx context.Context, t *task) Result {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if t.second && !t.check.Final {
-		res, p := r.examine(ctx, t, r.zones)
+		res, p, _ := r.overZones(ctx, t)
 		r.attest(ctx, res.Evidence, p.answers)
 		return res
 	}
 	res, p := r.examine(ctx, t, r.dns)
 	if r.doubtful(t, res, p) {
 		return r.again(ctx, t, res, p)
+	}
+	if res.Status == Pass {
+		r.disputes.end(t)
 	}
 	return res
 }

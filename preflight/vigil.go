@@ -41,6 +41,7 @@ func NewVigil(p *Plan, o Outside) *Vigil {
 	if o.Observed == nil {
 		o.Observed = NewObservations()
 	}
+	o.disputes = newDisputes()
 	return &Vigil{plan: p, out: o, due: map[string]bool{}, told: map[string]bool{}}
 }
 
@@ -152,11 +153,11 @@ type firsthand struct {
 	due map[string]bool
 }
 
-// Query falls back on the resolver where no authoritative server can be reached.
+// Query falls back on the resolver where not all authoritative servers answer.
 func (f *firsthand) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer, error) {
 	if f.out.Asker != nil && f.due[name+". "+typeName(t)] {
 		a, err := dns.AskAuthority(ctx, f.out.DNS, f.out.Asker, f.out.AuthorityPort, name, t)
-		if !errors.Is(err, dns.ErrTemporary) || a.Server != "" {
+		if len(a.Mute) == 0 && (!errors.Is(err, dns.ErrTemporary) || a.Server != "") {
 			return a, err
 		}
 	}

@@ -131,11 +131,37 @@ func TestSecondOpinion(t *testing.T) {
 			t.Errorf("%s: question %s, %v", c.title, a.Question, err)
 		}
 	}
+	mute := func(title, want, more string) {
+		t.Helper()
+		resolver.Set(zone+"x A 192.0.2.99\n"+more, other)
+		a, _ := dns.AskAuthority(t.Context(), resolver.Client(), resolver.Client(), port, "x.a.test", dns.TypeA)
+		if got := fmt.Sprint(a.Outcome, " ", a.Mute); got != want {
+			t.Errorf("%s: %s, want %s", title, got, want)
+		}
+	}
+	one.Set(zone)
+	two.Set(zone)
+	mute("all speak", "NXDOMAIN []", "")
+	mute("one of whose addresses nobody answers at", "NXDOMAIN []", "ns2 A 127.0.0.9\n")
+	mute("one without an address", "NXDOMAIN [ns3.a.test]", "@ NS ns3\n")
+	for _, how := range []string{"refused", "servfail", "lame"} {
+		two.Behave("a.test", how)
+		mute(how, "NXDOMAIN [ns2.a.test]", "")
+	}
+	two.Behave("a.test", "")
+	one.Set(zone + "x CNAME y.b.test.")
+	two.Behave("a.test", "refused")
+	three.Set(other)
+	mute("before an alias", "NXDOMAIN [ns2.a.test]", "")
+	two.Behave("a.test", "")
+	resolver.Set(zone+"x A 192.0.2.99\n", other)
 	one.Set(zone + "x A 192.0.2.1")
 	two.Close()
 	began := time.Now()
 	if a, err := dns.AskAuthority(t.Context(), resolver.Client(), resolver.Client(), port, "x.a.test", dns.TypeA); err != nil || !a.Auth {
 		t.Errorf("one server down: %v", err)
+	} else if got := fmt.Sprint(a.Mute); got != "[ns2.a.test]" {
+		t.Errorf("one server down: mute %s", got)
 	}
 	one.Behave(".", "refused")
 	_, err := dns.AskAuthority(t.Context(), resolver.Client(), resolver.Client(), port, "x.a.test", dns.TypeA)

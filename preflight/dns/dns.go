@@ -74,7 +74,8 @@ type Answer struct {
 	Server   string        // who answered
 	RTT      time.Duration
 	TCP      bool
-	Referral *Zone // Temp: the zone that the server refers to, with its servers and their glue; nil if it does not
+	Mute     []string // of AskAuthority: name servers that the others had to speak for
+	Referral *Zone    // Temp: the zone that the server refers to, with its servers and their glue; nil if it does not
 }
 
 var (

@@ -45,7 +45,10 @@ func AskServers(ctx context.Context, r Resolver, a Asker, port uint16, name stri
 // answer is Present when all servers that answer give equal data; a definite denial by
 // one of them prevails, for a receiver may meet that one. When they differ otherwise,
 // or none answers, it is ErrTemporary; Server, the name server and its address, is ""
-// in the second case only. An alias is followed into the zone it leads to. Port 0 is 53.
+// in the second case only. Mute names the servers that had nothing to say at any of
+// their addresses (silent, SERVFAIL, REFUSED, lame) where others spoke: what these say
+// may be the word of a few that are behind. An alias is followed into the zone it leads
+// to. Port 0 is 53.
 func AskAuthority(ctx context.Context, r Resolver, a Asker, port uint16, name string, t Type) (*Answer, error) {
 	whole, open := blank(name, t)
 	for open {
@@ -64,6 +67,7 @@ func authorityStep(ctx context.Context, r Resolver, a Asker, port uint16, whole 
 	one := agree(z, voices)
 	whole.Outcome, whole.Rcode, whole.Detail, whole.Server = one.Outcome, one.Rcode, one.Detail, one.Server
 	whole.Auth, whole.RTT, whole.TCP = one.Auth, max(whole.RTT, one.RTT), one.TCP
+	whole.Mute = append(slices.Clip(whole.Mute), one.Mute...)
 	if one.Outcome == Present || len(one.Chain) > 0 {
 		whole.TTL = min(whole.TTL, one.TTL)
 	}
@@ -127,12 +131,9 @@ func agree(z Zone, heard []Voice) Answer {
 	var spoke []Voice
 	var why []string
 	for _, h := range heard {
-		switch {
-		case h.Outcome == NoData || h.Outcome == NoName:
-			return h.answer()
-		case h.Outcome.Definite() || h.Auth && len(h.Chain) > 0:
+		if h.spoke() {
 			spoke = append(spoke, h)
-		default:
+		} else {
 			why = append(why, h.String()+": "+h.Why())
 		}
 	}
@@ -141,6 +142,26 @@ func agree(z Zone, heard []Voice) Answer {
 			why = []string{"none of them has an address"}
 		}
 		return Answer{Outcome: Temp, Detail: fmt.Sprintf("no name server of %s answered: %s", z.Name, strings.Join(why, ", "))}
+	}
+	one := common(spoke)
+	for _, s := range z.Servers { // over IPv6 many of us reach nobody: one of its addresses will do
+		if !slices.ContainsFunc(spoke, func(v Voice) bool { return v.Host == s.Host }) {
+			one.Mute = append(one.Mute, s.Host)
+		}
+	}
+	return one
+}
+
+// spoke tells whether a server gave an answer with authority, if only that the name
+// is an alias.
+func (v Voice) spoke() bool { return v.Outcome.Definite() || v.Auth && len(v.Chain) > 0 }
+
+// common is what all of them say, or a denial by one.
+func common(spoke []Voice) Answer {
+	for _, h := range spoke {
+		if h.Outcome == NoData || h.Outcome == NoName {
+			return h.answer()
+		}
 	}
 	first := spoke[0].answer()
 	for _, h := range spoke[1:] {
