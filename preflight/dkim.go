@@ -157,7 +157,7 @@ var dkimMatchesKey = &Check{
 	Title:    "the published DKIM keys are ours",
 	Severity: Recommended,
 	Change:   "^",
-	Why:      "a signature that does not verify is worse than none: it looks like forged mail",
+	Why:      "a signature that does not verify counts as none: Gmail (4.7.30, 5.7.30) refuses larger senders for that, and filters score it",
 	Ref:      "RFC 6376 section 6.1.3",
 	Needs:    []string{"DKIM-PUBLISHED"},
 	Here:     true,

@@ -60,9 +60,11 @@ func (p *Probe) naming(ctx context.Context) Remedy {
 			}
 		}
 	}
-	if name != "" {
-		r.Setting = fmt.Sprintf("ehlo = %q", name)
+	if name == "" {
+		r.Steps = []string{"Choose a name in a domain of yours, point it to the address, and have the address named so."}
+		return r
 	}
+	r.Setting = fmt.Sprintf("ehlo = %q", name)
 	return r
 }
 
