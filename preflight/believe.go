@@ -93,16 +93,21 @@ func (s *sights) pairsOf(sources []Verdict) {
 }
 
 // open is what has to be told again once a day.
-func (g *Gate) open() (hs []held) {
+func (g *Gate) open(yield func(held) bool) {
 	g.mu.RLock()
-	hs = slices.Clone(g.base)
+	hs := g.base
 	g.mu.RUnlock()
+	tell := func(hs []held) bool {
+		return !slices.ContainsFunc(hs, func(h held) bool { return open(h.Finding) && !yield(h) })
+	}
+	if !tell(hs) {
+		return
+	}
 	g.sights.mu.Lock()
 	defer g.sights.mu.Unlock()
 	for _, n := range g.sights.listed {
-		if n.known() {
-			hs = append(hs, n.held()...)
+		if n.known() && !tell(n.held()) {
+			return
 		}
 	}
-	return slices.DeleteFunc(hs, func(h held) bool { return !open(h.Finding) })
 }

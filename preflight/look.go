@@ -50,7 +50,7 @@ func (g *Gate) look(ctx context.Context, e errand) *Report {
 		g.sights.hurry() // what was found of senders is about another address
 		g.sights.hint()
 	}
-	g.journal.write(r, hs)
+	g.journal.write(r, hs, e.base)
 	g.telling.Unlock()
 	g.save(ctx, kept)
 	return r
