@@ -59,6 +59,7 @@ func TestScript(t *testing.T) {
 			"exit-code":   cmdExitCode,
 			"dkim-verify": cmdDKIMVerify,
 			"certificate": cmdCertificate,
+			"shown":       cmdShown,
 			"metrics":     cmdMetrics,
 		},
 	})
