@@ -44,6 +44,8 @@ func TestScript(t *testing.T) {
 			"dns-host":    cmdDNSHost,
 			"mx":          cmdMX,
 			"mx-wait":     cmdMXWait,
+			"mx-held":     cmdMXHeld,
+			"mx-release":  cmdMXRelease,
 			"expand":      cmdExpand,
 			"set":         cmdSet,
 			"append":      cmdAppend,
