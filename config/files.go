@@ -56,6 +56,14 @@ func (l *loader) secret(key, path, remedy string, strict bool) []byte {
 	return l.read(key, real, remedy)
 }
 
+// secretPath is where the file of a secret lies.
+func secretPath(path string) string {
+	if name, ok := strings.CutPrefix(path, credential); ok {
+		return filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), name)
+	}
+	return path
+}
+
 func (l *loader) credential(key, name string) []byte {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if name == "" || filepath.Base(name) != name {
@@ -185,8 +193,8 @@ func (l *loader) stateDirectory(key, dir string) {
 	}
 }
 
-// certificate loads a chain and its key for the listeners.
-func (l *loader) certificate(certKey, certPath, keyKey, keyPath string) *tls.Config {
+// certificate loads a chain and its key for the listeners; nil: there is none.
+func (l *loader) certificate(certKey, certPath, keyKey, keyPath string) *pair {
 	if certPath == "" || keyPath == "" {
 		switch {
 		case certPath != "":
@@ -196,18 +204,31 @@ func (l *loader) certificate(certKey, certPath, keyKey, keyPath string) *tls.Con
 		}
 		return nil
 	}
+	p := &pair{files: []string{certPath, secretPath(keyPath)}}
+	p.seen = p.stamps() // before it is read: what is written meanwhile is read again
+	if p.cert = l.keyPair(certKey, certPath, keyKey, keyPath); p.cert == nil {
+		return nil
+	}
+	p.load = func() (*tls.Certificate, error) {
+		again := &loader{file: l.file}
+		return again.keyPair(certKey, certPath, keyKey, keyPath), again.problems.first()
+	}
+	return p
+}
+
+func (l *loader) keyPair(certKey, certPath, keyKey, keyPath string) *tls.Certificate {
 	remedy := "get a certificate for the host name, from Let's Encrypt for example; or take both keys out"
 	chain := l.read(certKey, certPath, remedy)
 	key := l.secret(keyKey, keyPath, remedy, false)
 	if chain == nil || key == nil {
 		return nil
 	}
-	pair, err := tls.X509KeyPair(chain, key)
+	c, err := tls.X509KeyPair(chain, key)
 	if err != nil {
 		l.bad(certKey, "certificate and key_file must be PEM files that belong together", "%s with %s: %s", certPath, keyPath, strings.TrimPrefix(err.Error(), "tls: "))
 		return nil
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	return &c
 }
 
 // authorities reads certificates to verify others by.

@@ -78,7 +78,7 @@ func (f *File) names() (all []string, first string) {
 
 func (s Submission) fill(l *loader, o *relay.Options) {
 	o.Submit.Hostname, _ = l.domain("submission.hostname", s.Hostname)
-	o.Submit.TLS = l.certificate("submission.certificate", s.Certificate, "submission.key_file", s.KeyFile)
+	cert := l.certificate("submission.certificate", s.Certificate, "submission.key_file", s.KeyFile)
 	s.listen(l, o)
 	for i, text := range s.Trusted {
 		if p, ok := l.network(index("submission.trusted", i), text); ok {
@@ -86,8 +86,8 @@ func (s Submission) fill(l *loader, o *relay.Options) {
 		}
 	}
 	o.Plan.Submission.Name = o.Submit.Hostname
-	if o.Submit.TLS != nil {
-		o.Plan.Submission.Certificate = &o.Submit.TLS.Certificates[0]
+	if cert != nil {
+		o.Submit.TLS, o.Plan.Submission.Certificate = cert.server(), cert.now
 	}
 	o.Submit.Users = l.users("submission.users_file", s.UsersFile, s.Certificate != "" || l.file.faulty("submission.certificate"))
 	o.Plan.Submission.Auth = o.Submit.Users != nil

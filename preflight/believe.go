@@ -11,25 +11,26 @@ import (
 
 // believe what may be believed of findings, and say what is told of them, and
 // whether one changed of whom no report tells. g.mu is held.
-func (g *Gate) believe(e errand, fs []Finding, began, now time.Time) (hs []held, news bool) {
+func (g *Gate) believe(e errand, fs []Finding, o onlook) (hs []held, news bool) {
+	now := o.now
 	own := map[string][]Finding{}
 	for _, f := range fs {
 		own[f.Sender] = append(own[f.Sender], f)
 	}
-	silence := slices.IndexFunc(fs, func(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown })
-	reached := silence < 0
+	silent := slices.IndexFunc(fs, noResolver)
+	reached := silent < 0
 	if e.base {
 		g.found, g.learnt = own[""], g.plan.Learn(g.out.Observed, now)
 		g.history, g.base = observe(g.history, g.learnt, g.found, now, e.start)
-		g.evidence.contradicted(g.base, began)
+		g.evidence.contradicted(g.base, o.began)
 		g.looked, g.soon = now, time.Time{}
 		g.next = schedule(g.history, g.base, g.plan.Policy, now, rand.Float64())
 		g.looks++
 		hs = append(hs, g.base...)
-	} else if !reached {
+	} else if !reached && !slices.ContainsFunc(g.found, noResolver) {
 		g.next = earlier(g.next, now) // the whole host has to be looked at
 	}
-	o := onlook{plan: g.learnt, base: g.base, began: began, now: now, start: e.start}
+	o.plan, o.base = g.learnt, g.base
 	for _, who := range e.who {
 		old, _ := g.sights.get(who.key())
 		if old == nil {
@@ -39,7 +40,7 @@ func (g *Gate) believe(e errand, fs []Finding, began, now time.Time) (hs []held,
 		if reached || e.base && !old.known() {
 			n, told = g.sights.observe(old, o, own[who.Name()])
 		} else {
-			n = g.sights.silenced(old, fs[silence], now)
+			n = g.sights.silenced(old, fs[silent], o)
 		}
 		if g.sights.put(n) {
 			hs = append(hs, told...)
@@ -50,6 +51,9 @@ func (g *Gate) believe(e errand, fs []Finding, began, now time.Time) (hs []held,
 	}
 	return hs, news
 }
+
+// noResolver is the finding that no resolver answers.
+func noResolver(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown }
 
 // compose makes a judgement of what is believed. Only those senders are judged
 // anew whom a look was about. g.mu is held, or nobody else knows the gate.
@@ -89,16 +93,21 @@ func (s *sights) pairsOf(sources []Verdict) {
 }
 
 // open is what has to be told again once a day.
-func (g *Gate) open() (hs []held) {
+func (g *Gate) open(yield func(held) bool) {
 	g.mu.RLock()
-	hs = slices.Clone(g.base)
+	hs := g.base
 	g.mu.RUnlock()
+	tell := func(hs []held) bool {
+		return !slices.ContainsFunc(hs, func(h held) bool { return open(h.Finding) && !yield(h) })
+	}
+	if !tell(hs) {
+		return
+	}
 	g.sights.mu.Lock()
 	defer g.sights.mu.Unlock()
 	for _, n := range g.sights.listed {
-		if n.known() {
-			hs = append(hs, n.held()...)
+		if n.known() && !tell(n.held()) {
+			return
 		}
 	}
-	return slices.DeleteFunc(hs, func(h held) bool { return !open(h.Finding) })
 }

@@ -20,7 +20,7 @@ func (s *sights) due(now time.Time, most int) (who []Sender) {
 	}
 	var all []candidate
 	s.watched(now, func(n *sight, waits bool) {
-		if n.next.After(now) {
+		if !s.ready(n, now) {
 			return
 		}
 		all = append(all, candidate{n, waits})
@@ -45,19 +45,23 @@ func (s *sights) due(now time.Time, most int) (who []Sender) {
 func (s *sights) next(now time.Time) (t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	first := true
 	s.watched(now, func(n *sight, _ bool) {
-		if first || n.next.Before(t) {
-			t, first = n.next, false
+		at := n.next
+		if s.ready(n, now) {
+			at = now
+		}
+		if t.IsZero() || at.Before(t) {
+			t = at
 		}
 	})
-	if !first && t.IsZero() {
-		return now
-	}
 	return t
 }
 
-// watched goes through those that are looked at by schedule. s.mu is held.
+// ready tells whether it is time to look at a sender. s.mu is held.
+func (s *sights) ready(n *sight, now time.Time) bool { return n.era != s.era || !n.next.After(now) }
+
+// watched goes through those that are looked at by schedule, and at whom nobody
+// looks now. s.mu is held.
 func (s *sights) watched(now time.Time, f func(n *sight, waits bool)) {
 	for key, heard := range s.waits {
 		if now.Sub(heard) > waitsFor {
@@ -66,32 +70,30 @@ func (s *sights) watched(now time.Time, f func(n *sight, waits bool)) {
 	}
 	for _, n := range s.listed {
 		_, waits := s.waits[n.key]
-		f(n, waits)
+		if _, under := s.flights.by[n.key]; !under {
+			f(n, waits)
+		}
 	}
 	for key := range s.waits {
-		if e := s.byKey[key]; e != nil {
+		_, under := s.flights.by[key]
+		if e := s.byKey[key]; e != nil && !under {
 			f(e.Value.(*sight), true)
 		}
 	}
 }
 
-// hurry makes all that are looked at by schedule due.
-func (s *sights) hurry(now time.Time) {
+// hurry makes all due, those too at whom somebody is looking.
+func (s *sights) hurry() {
+	s.mu.Lock()
+	s.era++
+	s.mu.Unlock()
+}
+
+// now is the era of a look that begins.
+func (s *sights) now() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	soon := func(n *sight) *sight {
-		c := *n
-		c.next = earlier(n.next, now)
-		return &c
-	}
-	for i, n := range s.listed {
-		s.listed[i] = soon(n)
-	}
-	for key := range s.waits {
-		if e := s.byKey[key]; e != nil {
-			e.Value = soon(e.Value.(*sight))
-		}
-	}
+	return s.era
 }
 
 // waiting notes that mail of a sender waits.

@@ -25,7 +25,7 @@ func (w *world) usual() {
 	w.greets, w.private = map[string]preflight.Greeting{}, map[netip.Addr]bool{}
 	w.seen = preflight.NewObservations()
 	w.clock = preflight.Clock{Now: time.Now(), Synced: true, Known: true}
-	w.plan.Submission = preflight.Submission{Name: "mail.example.net", Certificate: certOf("mail.example.net", 60)}
+	w.plan.Submission = preflight.Submission{Name: "mail.example.net", Certificate: shows(certOf("mail.example.net", 60))}
 }
 
 // setEgress does what these say:
@@ -34,7 +34,7 @@ func (w *world) usual() {
 //	port25=closed|open|unsure|absent|refusing|redirected
 //	banner=DURATION      the mail servers' clocks are so far ahead of ours
 //	clock=unsynced|untold|YEAR
-//	listener=NAME, certificate=none|expired|soon|early|other|lone|foreign|broken, auth, listen=ADDR
+//	listener=NAME, certificate=none|expired|soon|early|other|lone|foreign|broken|botched, auth, listen=ADDR
 //	temporary=ADDR       an IPv6 privacy address
 //	used=ADDR,EHLO,AGE   a delivery that was
 //	stun=ADDR            what two services that are asked over UDP saw
@@ -165,29 +165,36 @@ func (w *world) certificate(how string) error {
 	case "none":
 		l.Certificate = nil
 	case "expired":
-		l.Certificate = certOf(name, -1)
+		l.Certificate = shows(certOf(name, -1))
 	case "soon":
-		l.Certificate = certOf(name, 6)
+		l.Certificate = shows(certOf(name, 6))
 	case "other":
-		l.Certificate = certOf("www.example.net", 60)
+		l.Certificate = shows(certOf("www.example.net", 60))
 	case "lone":
 		c := *authorityCert(name)
 		c.Certificate = c.Certificate[:1]
-		l.Certificate = &c
+		l.Certificate = shows(&c)
 	case "chain":
-		l.Certificate = authorityCert(name)
+		l.Certificate = shows(authorityCert(name))
 	case "foreign":
 		c := *certOf(name, 60)
 		c.PrivateKey = certOf(name, 61).PrivateKey
-		l.Certificate = &c
+		l.Certificate = shows(&c)
 	case "broken":
-		l.Certificate = &tls.Certificate{Certificate: [][]byte{{1, 2, 3}}}
+		l.Certificate = shows(&tls.Certificate{Certificate: [][]byte{{1, 2, 3}}})
 	case "early":
-		l.Certificate = sign(template(name, 60, 24*time.Hour), nil)
+		l.Certificate = shows(sign(template(name, 60, 24*time.Hour), nil))
+	case "botched":
+		l.Certificate = func() (*tls.Certificate, error) { return certOf(name, 60), errors.New("private key does not match") }
 	default:
 		return fmt.Errorf("certificate=%s: no such one", how)
 	}
 	return nil
+}
+
+// shows always shows the same.
+func shows(c *tls.Certificate) func() (*tls.Certificate, error) {
+	return func() (*tls.Certificate, error) { return c, nil }
 }
 
 // certOf makes a certificate that signed itself and is good for so many days more.

@@ -22,7 +22,6 @@ type Gate struct {
 	memory Memory
 	log    *slog.Logger
 
-	budget   *budget
 	journal  *journal
 	sights   *sights
 	keys     *keys
@@ -43,8 +42,9 @@ type Gate struct {
 	now     *judgement
 	changed chan struct{}
 
-	saving sync.Mutex
-	saved  time.Time
+	telling sync.Mutex // what looks found is taken in and logged one after the other; before mu
+	saving  sync.Mutex
+	saved   time.Time
 }
 
 // NewGate makes a gate that lets nothing go direct until Start has looked. A
@@ -61,8 +61,8 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 		o.Observed = NewObservations()
 	}
 	o.lists, o.walks, o.disputes = newListings(), newWalks(), newDisputes()
-	b := &budget{}
-	g := &Gate{plan: p, out: o.within(b, false), paced: o.within(b, true), memory: m, log: log, budget: b, changed: make(chan struct{})}
+	b := newBudget()
+	g := &Gate{plan: p, out: o.within(b, false), paced: o.within(b, true), memory: m, log: log, changed: make(chan struct{})}
 	g.asked, g.wake = make(chan chan<- *Report), make(chan struct{}, 1)
 	g.learnt, g.base = &g.plan, unseen()
 	g.journal = newJournal(log)
@@ -112,8 +112,12 @@ func (g *Gate) Judge(ctx context.Context, m Mail) Ruling {
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	c := g.about(ctx, m)
-	if g.plan.Policy.OnSenderFail == ActReject && c.sender().Status == Fail {
+	c := g.about(ctx, m, false)
+	rejects := func() bool { return g.plan.Policy.OnSenderFail == ActReject && c.sender().Status == Fail }
+	if rejects() {
+		c = g.about(ctx, m, true) // it may have been mended
+	}
+	if rejects() {
 		return Ruling{Do: ActReject, Code: 550, Status: "5.7.1", Text: c.text()}
 	}
 	switch r := c.route("", nil); {
@@ -134,7 +138,7 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstLook)
 	defer cancel()
-	r := g.about(ctx, m).route(to, tried)
+	r := g.about(ctx, m, false).route(to, tried)
 	if r.Wait > 0 {
 		r.Awaits = passport(m, tried)
 		g.waiting(m)
@@ -150,9 +154,7 @@ func (g *Gate) Waits(awaited string) bool {
 		return now || !before
 	}
 	m, tried := readPassport(awaited)
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
-	waits := g.about(over, m).route("", tried).Wait > 0
+	waits := g.weigh(m, g.sights.known).route("", tried).Wait > 0
 	if waits {
 		g.waiting(m)
 	}
@@ -198,7 +200,14 @@ func forNotice(id string) bool {
 	return strings.HasPrefix(id, "DKIM-") || strings.HasPrefix(id, "AUTH-")
 }
 
-func (g *Gate) about(ctx context.Context, m Mail) mailCase {
+// about is the case of a mail, with a look at a sender of whom nothing is known,
+// or nothing fresh where that is asked for.
+func (g *Gate) about(ctx context.Context, m Mail, fresh bool) mailCase {
+	return g.weigh(m, func(s Sender) *sight { return g.sights.look(ctx, s, fresh) })
+}
+
+// weigh a mail by what is seen of its sender; nil: nothing is.
+func (g *Gate) weigh(m Mail, see func(Sender) *sight) mailCase {
 	j := g.judgement()
 	c := mailCase{judgement: j, next: j.report.Next}
 	if m.Envelope == "" {
@@ -209,7 +218,7 @@ func (g *Gate) about(ctx context.Context, m Mail) mailCase {
 	}
 	s, _ := g.sender(m)
 	c.name = s.Name()
-	sight := g.sights.look(ctx, s)
+	sight := see(s)
 	if sight == nil {
 		c.first, c.next = true, time.Now().Add(firstLook)
 		return c

@@ -114,7 +114,7 @@ func (p Policy) onRefused(c *Check) Action {
 func (g *Gate) review(ctx context.Context, now time.Time) {
 	listed, others := g.evidence.take(now)
 	rest := slices.DeleteFunc(slices.Concat(listed, others), Sender.nobody)
-	e := errand{base: len(rest) < len(listed)+len(others), out: g.out}
+	e := errand{base: len(rest) < len(listed)+len(others), out: g.paced}
 	for e.base || len(rest) > 0 {
 		e.who, rest = distinct(rest)
 		g.look(ctx, e)
@@ -122,11 +122,12 @@ func (g *Gate) review(ctx context.Context, now time.Time) {
 	}
 }
 
-// distinct takes out the first sender of each name: one look can tell those apart.
+// distinct takes out a few senders, the first of each name: one look can tell those
+// apart.
 func distinct(all []Sender) (who, rest []Sender) {
 	names := map[string]bool{}
 	for _, s := range all {
-		if name := s.Name(); names[name] {
+		if name := s.Name(); names[name] || len(who) == watchAtOnce {
 			rest = append(rest, s)
 		} else {
 			names[name] = true

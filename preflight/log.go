@@ -11,11 +11,12 @@ import (
 )
 
 // journal writes what changed, and nothing twice: a line for each finding that
-// changed, one for each verdict that did, one for the run if anything did. At a
-// start and once a day it repeats what is open.
+// changed, one for each verdict that did, and one for the run. At a start and once a
+// day it repeats what is open. Where very many sender domains have the same to say,
+// it is said once for all of them.
 type journal struct {
 	log  *slog.Logger
-	rest func() []held // all that is open; nil: nothing but what is written
+	rest iter.Seq[held] // all that is open; nil: nothing but what is written
 
 	mu       sync.Mutex
 	findings map[uint64]uint64 // by key: both as hashes, for there may be very many
@@ -53,15 +54,13 @@ func (j *journal) recallFindings(hs []held) {
 	}
 }
 
-// write what a run changed.
-func (j *journal) write(r *Report, hs []held) {
+// write what a run changed; whole: it was about the host and the sources, too.
+func (j *journal) write(r *Report, hs []held, whole bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	repeat, changed := !r.At.Before(j.daily), false
-	if repeat {
-		j.daily = r.At.Add(24 * time.Hour)
-	}
 	told := map[string]bool{}
+	var old digest
 	for _, h := range hs {
 		h.Finding = h.told()
 		switch {
@@ -69,21 +68,39 @@ func (j *journal) write(r *Report, hs []held) {
 			j.finding(r, h, level(h))
 			changed = true
 		case repeat && open(h.Finding):
-			j.finding(r, h, slog.LevelInfo)
+			old.add(h)
 		}
 		told[h.key()] = true
 	}
-	if repeat && j.rest != nil {
-		for _, h := range j.rest() {
-			if !told[h.key()] {
-				j.finding(r, h, slog.LevelInfo)
+	if repeat {
+		j.daily = r.At.Add(24 * time.Hour)
+		if j.rest != nil {
+			for h := range j.rest {
+				if !told[h.key()] {
+					old.add(h)
+				}
 			}
 		}
+		for _, h := range old.lines() {
+			j.finding(r, h, slog.LevelInfo)
+		}
 	}
+	changed = j.changes(r) || changed
+	j.run(r, hs, whole, changed || repeat)
+}
+
+// changes writes the verdicts that changed, and tells whether there are any.
+func (j *journal) changes(r *Report) (any bool) {
+	var turns []turned
 	for kind, v := range r.verdicts() {
-		changed = j.verdict(r, kind, v) || changed
+		if was, changed := j.newVerdict(kind, v); changed {
+			turns, any = append(turns, turned{kind, v, was.status}), true
+		}
 	}
-	j.run(r, hs, changed || repeat)
+	for _, t := range together(turns) {
+		j.verdict(r, t)
+	}
+	return any
 }
 
 func (j *journal) newFinding(h held) bool {
@@ -190,18 +207,14 @@ func (j *journal) newVerdict(kind string, v Verdict) (was told, changed bool) {
 	return was, was != now
 }
 
-func (j *journal) verdict(r *Report, kind string, v Verdict) bool {
-	was, changed := j.newVerdict(kind, v)
-	if !changed {
-		return false
-	}
-	at := slog.LevelInfo
+func (j *journal) verdict(r *Report, t turned) {
+	v, at := t.Verdict, slog.LevelInfo
 	if rank(v.Status) > rank(Degraded) {
 		at = slog.LevelWarn
 	}
-	as := []slog.Attr{slog.String("run", r.Run), slog.String(kind, v.Name), slog.String("verdict", string(v.Status))}
-	if was.status != "" {
-		as = append(as, slog.String("was", was.status))
+	as := []slog.Attr{slog.String("run", r.Run), slog.String(t.kind, v.Name), slog.String("verdict", string(v.Status))}
+	if t.was != "" {
+		as = append(as, slog.String("was", t.was))
 	}
 	as = append(as, slog.Any("because", append([]string{}, v.Because...)), slog.String("action", v.Action))
 	if v.Action == string(ActSmartHost) && len(r.Plan.SmartHosts) > 0 {
@@ -211,7 +224,6 @@ func (j *journal) verdict(r *Report, kind string, v Verdict) bool {
 		as = append(as, slog.Time("next", r.Next))
 	}
 	j.log.LogAttrs(context.Background(), at, "preflight verdict", as...)
-	return true
 }
 
 // verdicts of a report, each with the key it is logged under.
@@ -230,9 +242,10 @@ func (r *Report) verdicts() iter.Seq2[string, Verdict] {
 	}
 }
 
-// run is the summary. Of a run that changed nothing it is only worth a look,
-// unless mail is sent in spite of what was found.
-func (j *journal) run(r *Report, hs []held, news bool) {
+// run is the summary. That of a look at a few sender domains which changed nothing
+// is only worth a look: with many of them there is one every other second. A warning
+// is a change for the worse, or that mail is sent in spite of what was found.
+func (j *journal) run(r *Report, hs []held, whole, news bool) {
 	count, stale := map[Status]int{}, false
 	for _, h := range hs {
 		count[h.Status]++
@@ -240,9 +253,10 @@ func (j *journal) run(r *Report, hs []held, news bool) {
 	}
 	at := slog.LevelDebug
 	switch action := Action(r.Action); {
+	case !whole && !news:
 	case action == ActWarn || action == ActSend || news && r.Overall != Pass:
 		at = slog.LevelWarn
-	case news:
+	default:
 		at = slog.LevelInfo
 	}
 	j.log.LogAttrs(context.Background(), at, "preflight run", slog.String("run", r.Run),

@@ -20,15 +20,16 @@ type errand struct {
 
 // look runs checks once and takes in what they say.
 func (g *Gate) look(ctx context.Context, e errand) *Report {
-	began := time.Now()
+	began, era := time.Now(), g.sights.now()
 	p, known := g.part(e)
 	fs, questions := runUnder(ctx, known, p, e.out)
 	if ctx.Err() != nil && !e.start {
 		return g.Report() // we are stopping: what was cut short means nothing
 	}
 	now := time.Now()
+	g.telling.Lock() // in the order in which it came to be
 	g.mu.Lock()
-	hs, news := g.believe(e, fs, began, now)
+	hs, news := g.believe(e, fs, onlook{began: began, now: now, era: era, start: e.start})
 	before, after := g.now, g.compose(now)
 	r := after.report
 	if !e.start {
@@ -38,19 +39,20 @@ func (g *Gate) look(ctx context.Context, e errand) *Report {
 	r.Took, r.Questions = now.Sub(began), questions
 	r.Next = first(g.due(), g.sights.next(now))
 	g.now = after
-	news = !same(before.report, r) || news
-	if news {
+	kept := !same(before.report, r)
+	if kept || news {
 		close(g.changed)
 		g.changed = make(chan struct{})
 	}
 	g.mu.Unlock()
 
 	if g.tellLearnt(before.plan, after.plan) && !e.start {
-		g.sights.hurry(now) // what was found of senders is about another address
+		g.sights.hurry() // what was found of senders is about another address
 		g.sights.hint()
 	}
-	g.journal.write(r, hs)
-	g.save(ctx, news)
+	g.journal.write(r, hs, e.base)
+	g.telling.Unlock()
+	g.save(ctx, kept)
 	return r
 }
 

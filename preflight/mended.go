@@ -1,7 +1,6 @@
 package preflight
 
 import (
-	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -80,10 +79,8 @@ func (g *Gate) Clear(awaited string) bool {
 // fails tells whether something that a refusal is about fails now, and whether it
 // was seen to before. Of a sender that nobody has looked at nothing is learnt.
 func (g *Gate) fails(text string, r refusal) (now, before bool) {
-	over, cancel := context.WithCancel(context.Background())
-	cancel()
 	m := Mail{Author: r.Author, Envelope: r.Envelope}
-	c := g.about(over, m)
+	c := g.weigh(m, g.sights.known)
 	ids := rests(r.Checks)
 	now = c.first || slices.ContainsFunc(slices.Concat(c.host, c.sources[r.Source], c.senders[c.name], c.pairs[pair{r.Source, c.name}]), func(h held) bool {
 		return slices.Contains(ids, h.Check.ID) && (h.Status == Fail || h.Status == Unknown)

@@ -6,11 +6,26 @@ import (
 	"time"
 )
 
-// save the history: at once when there is news, else now and then.
+// save the history: at once when there is news, else now and then. With very many
+// sender domains there is news all the time, and much to write.
 func (g *Gate) save(ctx context.Context, news bool) {
 	g.saving.Lock()
 	defer g.saving.Unlock()
-	if g.memory == nil || !news && time.Since(g.saved) < saveAtLeast {
+	if news && g.sights.whole() || time.Since(g.saved) >= saveAtLeast {
+		g.write(ctx)
+	}
+}
+
+// keep saves the history whatever there is to tell.
+func (g *Gate) keep(ctx context.Context) {
+	g.saving.Lock()
+	defer g.saving.Unlock()
+	g.write(ctx)
+}
+
+// write the history. g.saving is held.
+func (g *Gate) write(ctx context.Context) {
+	if g.memory == nil {
 		return
 	}
 	h := g.all()

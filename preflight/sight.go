@@ -8,30 +8,28 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 // What is known of a sender domain is a sight. Those of the configuration are
 // looked at by schedule and never forgotten. Others are looked at when their
 // first mail comes, again when mail comes after the answers have expired, and by
-// schedule while mail of theirs waits.
+// schedule while mail of theirs waits. Mail waits for the first look alone: later
+// on what is known stands while somebody looks.
 
 const (
-	maxSights    = 4_000     // sender domains not configured; the one unused for longest is forgotten
-	sightsAtOnce = 8         // first looks under way
-	waitsFor     = time.Hour // mail that was last heard of then waits no more
-	wholeReport  = 100       // sender domains; of more a report tells only what is not in order
+	maxSights   = 4_000     // sender domains not configured; the one unused for longest is forgotten
+	waitsFor    = time.Hour // mail that was last heard of then waits no more
+	wholeReport = 100       // sender domains; of more a report tells only what is not in order
 )
 
 type sights struct {
-	gate  *Gate
-	limit int
-	turn  chan struct{}
-	group singleflight.Group
-	poke  chan struct{} // there may be something to look at earlier
+	gate    *Gate
+	limit   int
+	flights *flights
+	poke    chan struct{} // there may be something to look at earlier
 
 	mu      sync.Mutex
+	era     uint64                  // what was found by looks of an earlier one is about something else
 	listed  []*sight                // by place in Plan.Senders
 	place   map[string]int          // in listed, by key
 	domains map[string][]int        // in listed, by domain
@@ -46,6 +44,8 @@ type sight struct {
 	key     string
 	who     Sender
 	history History
+	began   time.Time // the last look at it
+	era     uint64    // of that look
 	next    time.Time
 	looked  bool // since the program started
 	silent  int  // looks in a row when no resolver answered
@@ -67,7 +67,7 @@ type mark struct {
 
 func newSights(g *Gate) *sights {
 	s := &sights{
-		gate: g, limit: maxSights, turn: make(chan struct{}, sightsAtOnce), poke: make(chan struct{}, 1),
+		gate: g, limit: maxSights, flights: newFlights(), poke: make(chan struct{}, 1),
 		place: map[string]int{}, domains: map[string][]int{}, byKey: map[string]*lru.Element{}, order: lru.New(), waits: map[string]time.Time{},
 	}
 	for i, who := range g.plan.Senders {
@@ -97,41 +97,33 @@ func (n *sight) known() bool { return n.looked || len(n.history.Entries)+len(n.h
 // whole tells whether reports tell all of every sender.
 func (s *sights) whole() bool { return len(s.listed) <= wholeReport }
 
-// look returns what is known of a sender, asking if that is nothing or, of one
-// that nobody else looks at, too old. nil: nothing was known when ctx ended; the
-// look goes on without it.
-func (s *sights) look(ctx context.Context, who Sender) *sight {
-	key := who.key()
-	old, listed := s.get(key)
-	if old != nil && (listed && old.known() || time.Now().Before(old.next)) {
-		return old
+// look returns what is known of a sender, and has it looked at where that is
+// nothing or, of one that nobody else looks at, past its time. It waits for that
+// look only where nothing stands meanwhile, or fresh is wanted. nil: nothing was
+// known when ctx ended; the look goes on without it.
+func (s *sights) look(ctx context.Context, who Sender, fresh bool) *sight {
+	n, flight := s.refresh(who)
+	if flight == nil || !fresh && s.stands(n) {
+		return n.informed()
 	}
-	if ctx.Err() != nil {
-		return old.informed()
-	}
-	done := s.group.DoChan(key, func() (any, error) {
-		ctx := context.WithoutCancel(ctx)
-		queue, cancel := context.WithTimeout(ctx, runTime)
-		defer cancel()
-		select {
-		case s.turn <- struct{}{}:
-			defer func() { <-s.turn }()
-		case <-queue.Done():
-			return nil, nil
-		}
-		var keys sync.WaitGroup
-		keys.Go(func() { s.gate.keys.first(ctx, who, s.gate.out) })
-		s.gate.look(ctx, errand{who: []Sender{who}, out: s.gate.out})
-		keys.Wait()
-		s.hint()
-		return nil, nil
-	})
 	select {
-	case <-done:
-		old, _ = s.get(key)
+	case <-flight:
+		n, _ = s.get(who.key())
 	case <-ctx.Done():
 	}
-	return old.informed()
+	return n.informed()
+}
+
+// known is what is known of a sender; nil: nothing.
+func (s *sights) known(who Sender) *sight {
+	n, _ := s.get(who.key())
+	return n.informed()
+}
+
+// stands tells whether what is known will do while it is looked at again: no
+// verdict gets older than that of a sender who is looked at by schedule.
+func (s *sights) stands(n *sight) bool {
+	return n.informed() != nil && time.Since(n.began) <= s.gate.plan.Policy.RecheckMax
 }
 
 // informed is nil where nobody has looked yet.
@@ -151,7 +143,7 @@ func (s *sights) observe(old *sight, o onlook, fs []Finding) (*sight, []held) {
 		h, hs = h.notice(hs)
 	}
 	s.gate.evidence.contradicted(hs, o.began)
-	n := &sight{key: old.key, who: old.who, looked: true}
+	n := &sight{key: old.key, who: old.who, looked: true, began: o.began, era: o.era}
 	n.next = schedule(h, hs, p.Policy, now, rand.Float64())
 	n.keep(h, hs, now, s.whole())
 	return n, hs
@@ -162,6 +154,7 @@ type onlook struct {
 	plan       *Plan  // as learnt
 	base       []held // what is believed of host and sources
 	began, now time.Time
+	era        uint64 // when it began
 	start      bool
 }
 
@@ -217,11 +210,12 @@ func split(hs []held) (fs []Finding, ms []mark) {
 }
 
 // silenced is what stands when no resolver answered: nothing was learnt.
-func (s *sights) silenced(old *sight, unreachable Finding, now time.Time) *sight {
+func (s *sights) silenced(old *sight, unreachable Finding, o onlook) *sight {
 	n := *old
 	n.verdict = Verdict{}
+	n.began, n.era = o.began, o.era
 	n.silent++
-	n.next = now.Add(step(silentSteps, n.silent))
+	n.next = o.now.Add(step(silentSteps, n.silent))
 	if !n.known() {
 		n.open, n.marks = split(believed([]Finding{unreachable}))
 	}
@@ -286,6 +280,11 @@ func (n *sight) judged(base *judgement, looks int) *sight {
 func (s *sights) get(key string) (n *sight, listed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.find(key)
+}
+
+// find is get with s.mu held.
+func (s *sights) find(key string) (n *sight, listed bool) {
 	if i, ok := s.place[key]; ok {
 		return s.listed[i], true
 	}
@@ -297,24 +296,25 @@ func (s *sights) get(key string) (n *sight, listed bool) {
 	return e.Value.(*sight), false
 }
 
-// put a sight in the place of what was known before.
+// put a sight in the place of what was known before. Of two looks at the same time
+// the one that began later counts.
 func (s *sights) put(n *sight) (listed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, ok := s.place[n.key]; ok {
-		s.listed[i] = n
-		return true
+	old, listed := s.find(n.key)
+	switch {
+	case old != nil && old.began.After(n.began):
+	case listed:
+		s.listed[s.place[n.key]] = n
+	case old != nil:
+		s.byKey[n.key].Value = n
+	default:
+		s.byKey[n.key] = s.order.PushFront(n)
+		if s.order.Len() > s.limit {
+			last := s.order.Back()
+			s.order.Remove(last)
+			delete(s.byKey, last.Value.(*sight).key)
+		}
 	}
-	if e, ok := s.byKey[n.key]; ok {
-		e.Value = n
-		s.order.MoveToFront(e)
-		return false
-	}
-	s.byKey[n.key] = s.order.PushFront(n)
-	if s.order.Len() > s.limit {
-		last := s.order.Back()
-		s.order.Remove(last)
-		delete(s.byKey, last.Value.(*sight).key)
-	}
-	return false
+	return listed
 }

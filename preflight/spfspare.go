@@ -122,7 +122,7 @@ func packed(text string) string {
 		}
 	}
 	all := []string{"v=spf1"}
-	for _, net := range together(nets) {
+	for _, net := range merged(nets) {
 		term := ipTerm(net.Addr())
 		if !net.IsSingleIP() {
 			term += fmt.Sprintf("/%d", net.Bits())
@@ -136,8 +136,8 @@ func packed(text string) string {
 	return strings.Join(all, " ")
 }
 
-// together are the fewest networks with the same addresses.
-func together(nets []netip.Prefix) (all []netip.Prefix) {
+// merged are the fewest networks with the same addresses.
+func merged(nets []netip.Prefix) (all []netip.Prefix) {
 	slices.SortFunc(nets, func(a, b netip.Prefix) int { return cmp.Or(a.Addr().Compare(b.Addr()), a.Bits()-b.Bits()) })
 	for _, net := range nets {
 		all = append(all, net)

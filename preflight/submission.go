@@ -17,10 +17,16 @@ var machineChecks = []*Check{hostClock, listenerName, submitCert}
 
 // Submission is what our own listeners show to clients.
 type Submission struct {
-	Name        string           // of the banner
-	Auth        bool             // clients may log in
-	Certificate *tls.Certificate // nil: no TLS
+	Name string // of the banner
+	Auth bool   // clients may log in
+
+	// Certificate is what clients are shown from now on. Its error says why that
+	// is not what lies on disk. nil: no TLS.
+	Certificate func() (*tls.Certificate, error)
 }
+
+// shown is a certificate to be looked at.
+type shown struct{ *tls.Certificate }
 
 var listenerName = &Check{
 	ID:       "LISTENER-NAME",
@@ -64,7 +70,11 @@ var listenerName = &Check{
 		if rule, special := p.Plan.specialName(name); special {
 			return fail(r, "a public name", "%s: .%s is never in public DNS", name, rule)
 		}
-		if leaf := s.leaf(); leaf != nil && leaf.VerifyHostname(name) != nil {
+		if s.Certificate == nil {
+			return pass("%s", name)
+		}
+		c, _ := s.Certificate()
+		if leaf := (shown{c}).leaf(); leaf != nil && leaf.VerifyHostname(name) != nil {
 			return fail(r, "the name in the certificate", "the banner says %s, the certificate %s", name, list(leaf.DNSNames))
 		}
 		return pass("%s", name)
@@ -72,7 +82,7 @@ var listenerName = &Check{
 }
 
 // leaf is the listener's own certificate; nil when there is none that can be read.
-func (s Submission) leaf() *x509.Certificate {
+func (s shown) leaf() *x509.Certificate {
 	if s.Certificate == nil || len(s.Certificate.Certificate) == 0 {
 		return nil
 	}
@@ -124,11 +134,19 @@ var submitCert = &Check{
 			}
 			return skip("no certificate is configured")
 		}
-		if fault := s.fault(time.Now(), p.Plan.Policy.Private); fault != "" {
-			r.Steps = []string{"The file holds the certificate and after it those of its issuers. Start the relay again once it is there."}
-			return fail(r, fmt.Sprintf("good for %s and more than %d days", s.Name, certDays), "%s", fault)
+		r.Steps = []string{"The file holds the certificate and after it those of its issuers. Clients that connect from then on are shown it; no restart is needed."}
+		want := fmt.Sprintf("good for %s and more than %d days", s.Name, certDays)
+		cert, err := s.Certificate()
+		c := shown{cert}
+		if fault := c.fault(s.Name, time.Now(), p.Plan.Policy.Private); fault != "" {
+			return fail(r, want, "%s", fault)
 		}
-		return pass("good for %s until %s", s.Name, s.leaf().NotAfter.UTC().Format(time.DateOnly))
+		until := c.leaf().NotAfter.UTC().Format(time.DateOnly)
+		if err != nil {
+			r.Title = "Mend the certificate of the submission listener on disk"
+			return fail(r, want, "there is another on disk that cannot be used, and clients are shown the old one, good until %s: %v", until, err)
+		}
+		return pass("good for %s until %s", s.Name, until)
 	},
 }
 
@@ -143,12 +161,12 @@ func (p *Plan) exposed() bool {
 }
 
 // fault is what is wrong with the certificate; "" when nothing is.
-func (s Submission) fault(now time.Time, private bool) string {
+func (s shown) fault(name string, now time.Time, private bool) string {
 	leaf := s.leaf()
 	if leaf == nil {
 		return "the certificate cannot be read"
 	}
-	key, ok := s.Certificate.PrivateKey.(crypto.Signer)
+	key, ok := s.PrivateKey.(crypto.Signer)
 	if same, can := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !can || !same.Equal(key.Public()) {
 		return "the key does not belong to the certificate"
 	}
@@ -161,8 +179,8 @@ func (s Submission) fault(now time.Time, private bool) string {
 	case left <= certDays*24*time.Hour:
 		return fmt.Sprintf("it expires in %d days", int(left.Hours())/24)
 	}
-	if err := leaf.VerifyHostname(s.Name); err != nil {
-		return fmt.Sprintf("it is for %s, not for %s", list(certNames(leaf)), s.Name)
+	if err := leaf.VerifyHostname(name); err != nil {
+		return fmt.Sprintf("it is for %s, not for %s", list(certNames(leaf)), name)
 	}
 	if missing := s.missing(leaf, now); missing != "" && !private {
 		return "the certificate of its issuer is missing: " + missing
@@ -188,7 +206,7 @@ func certNames(c *x509.Certificate) (names []any) {
 // missing names the issuer whose certificate clients would have to find by
 // themselves. A chain is complete when it leads to an authority that the system
 // knows, or to one that is in the file itself.
-func (s Submission) missing(leaf *x509.Certificate, now time.Time) string {
+func (s shown) missing(leaf *x509.Certificate, now time.Time) string {
 	more := x509.NewCertPool()
 	chain := []*x509.Certificate{leaf}
 	for _, der := range s.Certificate.Certificate[1:] {

@@ -26,7 +26,7 @@ func (g *Gate) Start(ctx context.Context) *Report {
 	live.Go(func() { g.keys.look(ctx, time.Now(), startAtOnce, g.out) })
 	defer func() {
 		live.Wait()
-		g.save(ctx, true)
+		g.keep(ctx)
 	}()
 
 	who := g.plan.Senders[:min(len(g.plan.Senders), startAtOnce)]
@@ -75,9 +75,10 @@ func (g *Gate) remember(ctx context.Context) {
 
 // Watch looks again whenever it is time or somebody asks for it, until ctx ends.
 func (g *Gate) Watch(ctx context.Context) error {
-	defer g.save(ctx, true)
+	defer g.keep(ctx)
+	defer g.sights.ground()
 	for {
-		base, sender, key := g.schedule()
+		base, sender, key := g.schedule(time.Now())
 		asking, alive := g.rest(ctx, time.Until(first(base, sender, key, g.evidence.next())))
 		if !alive {
 			return nil
@@ -93,52 +94,41 @@ func (g *Gate) Watch(ctx context.Context) error {
 func (g *Gate) round(ctx context.Context, asking []chan<- *Report) {
 	now, asked := time.Now(), len(asking) > 0
 	if asked {
-		g.sights.hurry(now)
+		g.sights.hurry()
 		g.keys.hurry(now)
 	}
-	base, sender, key := g.schedule()
-	e, most := errand{base: asked || !now.Before(base), out: g.out}, watchAtOnce
-	if asked {
-		most = startAtOnce
+	base, sender, key := g.schedule(now)
+	e, most := errand{base: asked || !now.Before(base), out: g.paced}, watchAtOnce
+	if asked { // a person waits
+		e.out, most = g.out, startAtOnce
 	}
+	land := func() {}
 	if asked || !sender.IsZero() && !now.Before(sender) {
-		e.who = g.sights.due(now, most)
-	}
-	if !asked && (!e.base || !g.sights.whole()) { // with few domains nothing needs to wait
-		e.out = g.paced
+		e.who, land = g.sights.board(g.sights.due(now, most))
 	}
 	if e.base || len(e.who) > 0 {
 		g.look(ctx, e)
 	}
+	land()
 	for _, one := range asking {
 		one <- g.Report()
 	}
-	switch {
-	case asked:
-		g.save(ctx, g.keys.look(ctx, now, most, g.out))
-	case !key.IsZero() && !now.Before(key):
-		g.save(ctx, g.keys.look(ctx, now, most, g.paced))
+	if asked || !key.IsZero() && !now.Before(key) {
+		g.save(ctx, g.keys.look(ctx, now, most, e.out))
 	}
 }
 
 // schedule says when what is to be looked at; zero: never. While no resolver
 // answers, sender domains have time until it does.
-func (g *Gate) schedule() (base, sender, key time.Time) {
-	now, free := time.Now(), g.budget.free()
+func (g *Gate) schedule(now time.Time) (base, sender, key time.Time) {
 	g.mu.RLock()
 	base = g.due()
-	dead := slices.ContainsFunc(g.found, func(f Finding) bool { return f.Check == dnsReachable && f.Status == Unknown })
+	dead := slices.ContainsFunc(g.found, noResolver)
 	g.mu.RUnlock()
 	if sender, key = g.sights.next(now), g.keys.next(); dead {
 		sender = time.Time{}
 	}
-	late := func(t time.Time) time.Time {
-		if t.IsZero() || t.After(free) {
-			return t
-		}
-		return free
-	}
-	return base, late(sender), late(key)
+	return base, sender, key
 }
 
 // first of the moments that are not zero.

@@ -151,6 +151,18 @@ func cmdMXWait(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".env"), []byte(env), 0o600))
 }
 
+// mx-held ADDRESS waits until a conversation has come to a "hold" of the script, and
+// mx-release ADDRESS lets it go on.
+func cmdMXHeld(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ts.Check(labOf(ts).mx[args[0]].WaitHeld(ctx, 1))
+}
+
+func cmdMXRelease(ts *testscript.TestScript, neg bool, args []string) {
+	labOf(ts).mx[args[0]].Release()
+}
+
 // child is the relay as a process, its log kept line by line.
 type child struct {
 	cmd  *exec.Cmd

@@ -6,11 +6,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-
 	"math/big"
+	"net/smtp"
 	"os"
 	"strconv"
 	"strings"
@@ -60,16 +61,22 @@ func cmdDKIMVerify(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// certificate CERT KEY NAME makes a self-signed certificate.
+// certificate CERT KEY NAME [DAYS] makes a self-signed certificate, good for one day
+// or as many as that.
 func cmdCertificate(ts *testscript.TestScript, neg bool, args []string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
+	days := 1
+	if len(args) > 3 {
+		days, err = strconv.Atoi(args[3])
+		ts.Check(err)
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
 		Subject:      pkix.Name{CommonName: args[2]},
 		DNSNames:     []string{args[2]},
 		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
+		NotAfter:     time.Now().Add(time.Duration(days)*24*time.Hour + time.Hour),
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	ts.Check(err)
@@ -80,5 +87,18 @@ func cmdCertificate(ts *testscript.TestScript, neg bool, args []string) {
 		args[1]: {Type: "PRIVATE KEY", Bytes: keyDER},
 	} {
 		ts.Check(os.WriteFile(ts.MkAbs(name), pem.EncodeToMemory(block), 0o600))
+	}
+}
+
+// shown ADDRESS CERT: a client that says STARTTLS is shown this certificate; ! shown: another.
+func cmdShown(ts *testscript.TestScript, neg bool, args []string) {
+	c, err := smtp.Dial(args[0])
+	ts.Check(err)
+	defer c.Close()
+	ts.Check(c.StartTLS(&tls.Config{InsecureSkipVerify: true}))
+	state, _ := c.TLSConnectionState()
+	want, _ := pem.Decode([]byte(ts.ReadFile(args[1])))
+	if bytes.Equal(state.PeerCertificates[0].Raw, want.Bytes) == neg {
+		ts.Fatalf("a client is shown the certificate of %s, good until %s", state.PeerCertificates[0].Subject, state.PeerCertificates[0].NotAfter)
 	}
 }

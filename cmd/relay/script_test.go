@@ -44,6 +44,8 @@ func TestScript(t *testing.T) {
 			"dns-host":    cmdDNSHost,
 			"mx":          cmdMX,
 			"mx-wait":     cmdMXWait,
+			"mx-held":     cmdMXHeld,
+			"mx-release":  cmdMXRelease,
 			"expand":      cmdExpand,
 			"set":         cmdSet,
 			"append":      cmdAppend,
@@ -59,6 +61,7 @@ func TestScript(t *testing.T) {
 			"exit-code":   cmdExitCode,
 			"dkim-verify": cmdDKIMVerify,
 			"certificate": cmdCertificate,
+			"shown":       cmdShown,
 			"metrics":     cmdMetrics,
 		},
 	})

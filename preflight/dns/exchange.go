@@ -49,6 +49,7 @@ func over(ctx context.Context, network string, from netip.Addr, server netip.Add
 		return nil, err
 	}
 	defer conn.Close()
+	sending(ctx)
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	if network == "tcp" {
 		return talk(tcpLine{conn}, q, packet, make([]byte, 1<<16))

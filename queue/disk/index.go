@@ -244,19 +244,28 @@ func (x *index) touch(it *item, s queue.State, due time.Duration) {
 	it.state, it.due = s, due
 }
 
-// rouse makes due what waits for this. What a worker has in hand he will put off
-// or not by himself.
-func (x *index) rouse(awaited string, now time.Duration) {
-	woken := map[*destination]struct{}{}
-	for it := range x.awaits[awaited] {
-		if it.token != 0 || it.where != &it.d.waiting || it.due <= now {
-			continue
-		}
-		it.due = now
-		heap.Fix(it.where, it.pos)
-		woken[it.d] = struct{}{}
+// rouse makes an item due that waits for this, if it still does; its destination has
+// to be refitted then. What a worker has in hand he will put off or not by himself.
+func (x *index) rouse(it *item, awaited string, now time.Duration) bool {
+	switch {
+	case it.await != awaited:
+		return false
+	case it.token != 0:
+		x.park(it, awaited)
+		return false
+	case it.where != &it.d.waiting:
+		return false
 	}
-	for d := range woken {
+	x.unpark(it)
+	heap.Remove(it.where, it.pos)
+	it.due = min(it.due, now)
+	heap.Push(&it.d.ready, it)
+	return true
+}
+
+// refit puts destinations where they belong in the agenda.
+func (x *index) refit(ds map[*destination]struct{}) {
+	for d := range ds {
 		x.fix(d)
 	}
 }

@@ -55,10 +55,40 @@ func (s *Store) Wake(ctx context.Context, come func(awaited string) bool) error 
 			return err
 		}
 		if come(awaited) {
-			s.mu.Lock()
-			s.index.rouse(awaited, s.ran.now())
-			s.mu.Unlock()
+			if err := s.rouse(ctx, awaited); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// atATime is how much mail is woken before somebody else has his turn.
+const atATime = 500
+
+// rouse makes due what waits for this, and what begins to wait meanwhile not.
+func (s *Store) rouse(ctx context.Context, awaited string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.index.awaits[awaited]
+	delete(s.index.awaits, awaited)
+	woken, n := map[*destination]struct{}{}, 0
+	for it := range all {
+		if n++; n > atATime {
+			s.index.refit(woken)
+			clear(woken)
+			n = 0
+			s.mu.Unlock()
+			err := ctx.Err()
+			s.mu.Lock()
+			if err != nil {
+				return err
+			}
+		}
+		if s.index.rouse(it, awaited, s.ran.now()) {
+			woken[it.d] = struct{}{}
+		}
+	}
+	s.index.refit(woken)
 	return nil
 }

@@ -47,7 +47,7 @@ func parked(t *testing.T, s Crasher) {
 		wake("gate of a.example") // while it is leased: due at once after it
 		ok(t, s.Release(ctx, l))
 		l, j = next(t, s)
-		x.Delay = 50 * time.Millisecond
+		x.Delay = 300 * time.Millisecond
 		ok(t, s.Park(ctx, l, x))
 		ok(t, s.Release(ctx, l))
 		nothing(t, s)

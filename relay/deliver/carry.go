@@ -35,13 +35,21 @@ func (s *session) usable() bool {
 // transactions as that takes, and settles what is final after each. Those left
 // were put off and may be tried elsewhere, which the turn says; those in rest had
 // no turn, and last has the attempts of both so far. again means that the
-// exchanger is good for the rest and only the connection has had its time.
+// exchanger is good for the rest and only the connection, or its source, has had
+// its time.
 func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left, rest []queue.Recipient, t turn, err error) {
 	s := v.s
 	t.next = elsewhere
-	for len(rs) > 0 {
+	for begun := false; len(rs) > 0; begun = true {
 		base := s.attempt()
 		base.TLS, base.DSN = s.tlsName, s.has("DSN")
+		if begun && !v.may(j.Message, s.source) { // what was open has ended in good order, and nothing new begins
+			v.note(last, rs, noTurn(base))
+			if t.next == elsewhere {
+				t.next = again
+			}
+			return left, rs, t, nil
+		}
 		if !s.usable() {
 			v.note(last, rs, noTurn(base))
 			if !s.dead && t.next == elsewhere {

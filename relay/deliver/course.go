@@ -20,6 +20,7 @@ type course struct {
 	hops     []hop
 	i        int // of the hop to try
 	begun    time.Time
+	tried    bool     // a hop, whatever came of it
 	renewed  int      // connections to hops[i] that followed one in vain
 	sessions int      // that got as far as a transaction
 	refused  []string // sources that this message was refused from
@@ -63,8 +64,28 @@ func (c *course) more() bool {
 	return i >= 0 && c.without(c.last[c.left[i].N].Source, c.insisted)
 }
 
+// anew asks the gate for other hops where that of hops[i] may not be used any more.
+// Without any the rest waits.
+func (c *course) anew() (ok bool) {
+	if !c.tried || c.may(c.job.Message, c.hops[c.i].source) {
+		return true
+	}
+	hops, err := c.voyage.hops(c.job, c.refused, c.named)
+	if err != nil {
+		a, _ := book(queue.Attempt{At: time.Now()}, err, reply{}, dialogue{})
+		c.note(c.last, c.left, a)
+		c.tell(a)
+	}
+	c.hops, c.i, c.sessions = hops, 0, 0
+	return len(hops) > 0
+}
+
 // step tries one hop.
 func (c *course) step() error {
+	if !c.anew() {
+		return c.ctx.Err()
+	}
+	c.tried = true
 	f, ok := c.reach(c.job.Message, c.hops, c.i)
 	if !ok {
 		if c.ctx.Err() != nil {

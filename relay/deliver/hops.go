@@ -48,6 +48,13 @@ func (d *Deliverer) ask(ctx context.Context, m *queue.Message, to string, refuse
 	return w
 }
 
+// may tells whether the gate still lets a source send a message: hops were chosen
+// some time ago.
+func (v *voyage) may(m *queue.Message, source string) bool {
+	return source == smartName || slices.ContainsFunc(v.ask(v.ctx, m, v.trip.Domain(), nil, nil).sources,
+		func(s preflight.Source) bool { return s.Name == source })
+}
+
 // mailOf is what the gate is asked about.
 func mailOf(m *queue.Message) preflight.Mail {
 	mail := preflight.Mail{Author: m.Author}

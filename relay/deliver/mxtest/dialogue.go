@@ -89,6 +89,11 @@ func (d *dialogue) play(r *rule, usual string) (code int, on bool) {
 		d.w.Flush()
 		io.Copy(io.Discard, d.r) // until the client has had enough
 		return 0, false
+	case r.do == "hold":
+		d.w.Flush()
+		if !d.s.hold() {
+			return 0, false
+		}
 	case r.do == "raw":
 		fmt.Sscanf(r.text, "%d", &code)
 		return code, d.write(r.text)

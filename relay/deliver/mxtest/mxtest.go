@@ -15,6 +15,7 @@
 //	STEP <ADDRESS> CODE TEXT    for this address only (MAIL and RCPT)
 //	drop STEP              close the connection there, without a word
 //	hang STEP              never answer there
+//	hold STEP              answer as usual once Release is called
 //	raw STEP "TEXT"        write these octets, a quoted Go string, instead of a reply
 //	late STEP CODE TEXT    answer so in the middle of the body, then close (STEP is "body")
 //
@@ -67,6 +68,8 @@ type Server struct {
 	messages []Message
 	conns    []*Conn
 	open     map[net.Conn]bool
+	held     int           // connections at a hold
+	release  chan struct{} // closed by Release
 	changed  chan struct{}
 }
 
@@ -80,7 +83,7 @@ func Start(addr, text string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{ln: ln, script: sc, open: map[net.Conn]bool{}, changed: make(chan struct{})}
+	s := &Server{ln: ln, script: sc, open: map[net.Conn]bool{}, release: make(chan struct{}), changed: make(chan struct{})}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.wg.Go(s.accept)
 	return s, nil
@@ -141,6 +144,35 @@ func (s *Server) WaitClosed(ctx context.Context, n int) error {
 	return s.until(ctx, func() bool {
 		return len(s.conns) >= n && !slices.ContainsFunc(s.conns, func(c *Conn) bool { return !c.Closed })
 	})
+}
+
+// WaitHeld returns once n connections have come to a hold and wait for Release.
+func (s *Server) WaitHeld(ctx context.Context, n int) error {
+	return s.until(ctx, func() bool { return s.held >= n })
+}
+
+// Release lets those at a hold go on, and those that come to one from now on
+// pass it.
+func (s *Server) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.release:
+	default:
+		close(s.release)
+	}
+}
+
+// hold waits for Release; false: the server ends first.
+func (s *Server) hold() bool {
+	s.update(func() { s.held++ })
+	defer s.update(func() { s.held-- })
+	select {
+	case <-s.release:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
 }
 
 func (s *Server) until(ctx context.Context, done func() bool) error {

@@ -32,7 +32,7 @@ type script struct {
 // rule says what happens at a step instead of the usual.
 type rule struct {
 	step, address string
-	do            string // reply, drop, hang, raw, late
+	do            string // reply, drop, hang, hold, raw, late
 	code          int
 	text          string
 	from, to      int // which of the matching events, counted from 1; to 0: no end
@@ -74,7 +74,7 @@ func (sc *script) line(line string) error {
 		sc.hidden = append(sc.hidden, strings.ToUpper(rest))
 	case "offer":
 		sc.offered = append(sc.offered, rest)
-	case "drop", "hang", "raw", "late":
+	case "drop", "hang", "hold", "raw", "late":
 		return sc.rule(word, rest)
 	default:
 		return sc.rule("reply", line)
@@ -112,6 +112,10 @@ func (sc *script) rule(do, line string) error {
 	}
 	var err error
 	switch do {
+	case "hold":
+		if r.step == "body" {
+			err = fmt.Errorf("a body has no reply to hold; hold DATA or dot")
+		}
 	case "reply", "late":
 		code, text, _ := strings.Cut(rest, " ")
 		r.text = text
