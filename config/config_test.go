@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"bytes"
 	"errors"
 	"flag"
@@ -187,7 +188,12 @@ func TestEveryLineCounts(t *testing.T) {
 	w.everyFile()
 	load := func(text string) (relay.Options, error) {
 		w.write("relay.toml", text)
-		return Load(w.path("relay.toml"))
+		o, err := Load(w.path("relay.toml"))
+		if shown := o.Plan.Submission.Certificate; shown != nil { // functions are never equal
+			c, _ := shown()
+			o.Submit.TLS, o.Plan.Submission.Certificate = &tls.Config{Certificates: []tls.Certificate{*c}}, nil
+		}
+		return o, err
 	}
 	whole, err := load(full)
 	if again, _ := load(full); err != nil || !reflect.DeepEqual(whole, again) {

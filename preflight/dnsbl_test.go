@@ -38,7 +38,8 @@ func TestKeyIsToldNobody(t *testing.T) {
 		if how == "silent" {
 			s.Behave("spamhaus.net", "servfail")
 		}
-		var said, kept bytes.Buffer
+		var kept bytes.Buffer
+		said := looks{over: make(chan bool, 1)}
 		memory := noted{into: &kept}
 		g := preflight.NewGate(w.plan, out, memory, slog.New(slog.NewJSONHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
 		rep := g.Start(t.Context())
@@ -46,7 +47,7 @@ func TestKeyIsToldNobody(t *testing.T) {
 		if asked == 0 {
 			t.Errorf("%s: the list was not asked", how)
 		}
-		again(t, g)
+		again(t, g, said.over)
 		if more := questionsOf(s.Questions(), zone); more != asked {
 			t.Errorf("%s: %d questions at the first look, %d after more", how, asked, more)
 		}
@@ -66,18 +67,35 @@ func TestKeyIsToldNobody(t *testing.T) {
 	}
 }
 
+// looks is a log, and tells of each look that is over.
+type looks struct {
+	bytes.Buffer
+	over chan bool
+}
+
+func (l *looks) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(`"msg":"preflight run"`)) {
+		select {
+		case l.over <- true:
+		default:
+		}
+	}
+	return l.Buffer.Write(p)
+}
+
 // again lets the gate look twice more.
-func again(t *testing.T, g *preflight.Gate) {
+func again(t *testing.T, g *preflight.Gate, look <-chan bool) {
 	t.Helper()
+	<-look // the first
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var watching sync.WaitGroup
 	watching.Go(func() { g.Watch(ctx) })
 	for range 2 {
-		for run := g.Report().Run; g.Report().Run == run; time.Sleep(time.Millisecond) {
-			if ctx.Err() != nil {
-				t.Fatal("the gate does not look again")
-			}
+		select {
+		case <-look:
+		case <-ctx.Done():
+			t.Fatal("the gate does not look again")
 		}
 	}
 	cancel()

@@ -54,17 +54,34 @@ type gateWorld struct {
 	plan Plan
 	out  Outside
 	log  syncBuffer
+
+	level slog.Level // of the log
 }
 
 type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu   sync.Mutex
+	b    bytes.Buffer
+	next chan struct{} // closed with the next line; nil: nobody waits for it
 }
 
 func (b *syncBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.next != nil {
+		close(b.next)
+		b.next = nil
+	}
 	return b.b.Write(p)
+}
+
+// more is closed when more is written.
+func (b *syncBuffer) more() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.next == nil {
+		b.next = make(chan struct{})
+	}
+	return b.next
 }
 
 func (b *syncBuffer) String() string {
@@ -101,7 +118,7 @@ func newGateWorld(t *testing.T) *gateWorld {
 
 func (w *gateWorld) gate(t *testing.T, m Memory) *Gate {
 	t.Helper()
-	g := NewGate(w.plan, w.out, m, slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	g := NewGate(w.plan, w.out, m, slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: w.level})))
 	g.Start(t.Context())
 	return g
 }

@@ -3,6 +3,7 @@ package preflight
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -29,14 +30,21 @@ func finding(r *Report, id string) Finding {
 func sleepy(t *testing.T) *gateWorld {
 	w := newGateWorld(t)
 	w.plan.Policy.RecheckMin, w.plan.Policy.RecheckMax = time.Hour, time.Hour
+	w.level = slog.LevelDebug
 	return w
 }
 
-// until something is so, asking again and again.
-func until(t *testing.T, what string, ok func() bool) {
+// until something is so after a look: the log has a line for each.
+func (w *gateWorld) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	for late := time.After(20 * time.Second); ; {
+		more := w.log.more()
+		if ok() {
+			return
+		}
+		select {
+		case <-more:
+		case <-late:
 			t.Fatalf("%s: never came", what)
 		}
 	}
@@ -50,7 +58,7 @@ func TestHeardLooksAtOnce(t *testing.T) {
 	w.dns.Remove("25.2.0.192.in-addr.arpa", "PTR")
 	g.Heard(noPTR("mx.one.example"))
 	key := finding(g.Report(), "PTR-EXISTS").key()
-	until(t, "a look", func() bool {
+	w.until(t, "a look", func() bool {
 		g.mu.RLock()
 		defer g.mu.RUnlock()
 		return g.history.Entries[key].Looks == 1
@@ -96,7 +104,7 @@ func TestHeardContradicts(t *testing.T) {
 				}
 				return
 			}
-			until(t, "a look", func() bool { return g.Report().Run != run })
+			w.until(t, "a look", func() bool { return g.Report().Run != run })
 			f := finding(g.Report(), "PTR-EXISTS")
 			if g.Report().Next.After(next) {
 				t.Error("what was not looked at is put off")
@@ -136,7 +144,7 @@ func TestHeardOfAStranger(t *testing.T) {
 	watch(t, g)
 	before, _ := g.sights.get("good.example.org good.example.org")
 	g.Heard(Reply{Host: "mx.mimecast.com", Stage: "mail", Code: 550, Text: "SPF Sender Invalid - envelope rejected", Source: "wan4", Mail: m})
-	until(t, "a review", func() bool {
+	w.until(t, "a review", func() bool {
 		now, _ := g.sights.get("good.example.org good.example.org")
 		return now != before && now.next.After(before.next)
 	})

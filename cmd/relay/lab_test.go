@@ -38,6 +38,7 @@ type lab struct {
 	hosts map[string]*dnstest.Host
 	mx    map[string]*mxtest.Server
 	relay *child
+	other map[string]*child // by the name that a script gave it
 }
 
 func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
@@ -46,6 +47,10 @@ func (l *lab) close() {
 	if l.relay != nil {
 		l.relay.cmd.Process.Kill()
 		<-l.relay.done
+	}
+	for _, c := range l.other {
+		c.cmd.Process.Kill()
+		<-c.done
 	}
 	for _, m := range l.mx {
 		m.Close()
@@ -233,6 +238,73 @@ func startRelay(config, dir string) (*child, error) {
 	}
 }
 
+// start NAME COMMAND... runs a command beside the script.
+func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
+	l := labOf(ts)
+	path, err := exec.LookPath(args[1])
+	ts.Check(err)
+	c := &child{done: make(chan struct{}), more: make(chan struct{})}
+	c.cmd = exec.Command(path, args[2:]...)
+	c.cmd.Dir, c.cmd.Env = ts.Getenv("WORK"), l.env.Vars
+	c.cmd.Stderr, c.cmd.Stdout = c, c
+	ts.Check(c.cmd.Start())
+	go func() { c.cmd.Wait(); close(c.done) }()
+	if l.other == nil {
+		l.other = map[string]*child{}
+	}
+	l.other[args[0]] = c
+}
+
+// says NAME REGEX waits until what was started prints such a line.
+func cmdSays(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(labOf(ts).other[args[0]].says(fields(args[1:])))
+}
+
+// ends NAME CODE [INT] waits for the end of what was started, after a signal where one
+// is named; what it printed is then in NAME.out.
+func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
+	c := labOf(ts).other[args[0]]
+	if fields(args[2:]) == "INT" {
+		ts.Check(c.cmd.Process.Signal(syscall.SIGINT))
+	}
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		text, _ := c.text()
+		ts.Fatalf("%s does not end:\n%s", args[0], text)
+	}
+	text, _ := c.text()
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".out"), []byte(text), 0o600))
+	if code := strconv.Itoa(c.cmd.ProcessState.ExitCode()); code != args[1] {
+		ts.Fatalf("%s ends with %s, expected %s:\n%s", args[0], code, args[1], text)
+	}
+}
+
+// says waits for a line.
+func (c *child) says(regex string) error {
+	re, err := regexp.Compile("(?m)" + regex)
+	if err != nil {
+		return err
+	}
+	late := time.After(patience)
+	for {
+		text, more := c.text()
+		if re.MatchString(text) {
+			return nil
+		}
+		select {
+		case <-more:
+			continue
+		case <-c.done:
+			if text, _ = c.text(); re.MatchString(text) {
+				return nil
+			}
+		case <-late:
+		}
+		return fmt.Errorf("no line matches %s:\n%s", re, text)
+	}
+}
+
 // relay-stop [kill] ends the daemon: by SIGTERM, waiting for its drain, or at once.
 func cmdRelayStop(ts *testscript.TestScript, neg bool, args []string) {
 	l := labOf(ts)
@@ -260,26 +332,18 @@ func cmdLog(ts *testscript.TestScript, neg bool, args []string) {
 	l := labOf(ts)
 	re, err := regexp.Compile("(?m)" + fields(args))
 	ts.Check(err)
-	late := time.After(patience)
-	for {
-		text, more := l.relay.text()
-		switch found := re.FindStringSubmatch(text); {
-		case found != nil && neg:
+	if neg {
+		if text, _ := l.relay.text(); re.MatchString(text) {
 			ts.Fatalf("a log line matches %s:\n%s", re, text)
-		case found != nil || neg:
-			for i, name := range re.SubexpNames() {
-				if name != "" && !neg {
-					ts.Setenv(name, found[i])
-				}
-			}
-			return
 		}
-		select {
-		case <-more:
-		case <-l.relay.done:
-			ts.Fatalf("the relay ended; no log line matches %s:\n%s", re, text)
-		case <-late:
-			ts.Fatalf("no log line matches %s:\n%s", re, text)
+		return
+	}
+	ts.Check(l.relay.says(fields(args)))
+	text, _ := l.relay.text()
+	found := re.FindStringSubmatch(text)
+	for i, name := range re.SubexpNames() {
+		if name != "" {
+			ts.Setenv(name, found[i])
 		}
 	}
 }

@@ -53,12 +53,16 @@ odd   MX 10 a\.b.a.test.
 	if six, err := dns.LookupAddrs(ctx, c, "mx1.a.test", true); err != nil || !slices.Equal(six.Records, []netip.Addr{netip.MustParseAddr("2001:db8::1")}) {
 		t.Errorf("%+v %v", six, err)
 	}
-	ptr, err := dns.LookupPTR(ctx, c, netip.MustParseAddr("192.0.2.25"))
-	slices.Sort(ptr.Records)
-	if err != nil || !slices.Equal(ptr.Records, []string{"mail.a.test", `x\ y.a.test`}) {
-		t.Errorf("%q %v", ptr.Records, err)
+	ptr, err := c.Query(ctx, dns.Reverse(netip.MustParseAddr("192.0.2.25")), dns.TypePTR)
+	var names []string
+	for _, r := range ptr.Records {
+		names = append(names, r.Host)
 	}
-	_, err = dns.LookupPTR(ctx, c, netip.MustParseAddr("192.0.2.26"))
+	slices.Sort(names)
+	if err != nil || !slices.Equal(names, []string{"mail.a.test", `x\ y.a.test`}) {
+		t.Errorf("%q %v", names, err)
+	}
+	_, err = c.Query(ctx, dns.Reverse(netip.MustParseAddr("192.0.2.26")), dns.TypePTR)
 	if err == nil || err.Error() != "PTR 26.2.0.192.in-addr.arpa: NXDOMAIN" {
 		t.Error(err)
 	}

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -283,7 +284,7 @@ func TestBreaksOff(t *testing.T) {
 	if n != 1 || last == nil || !strings.Contains(last.Error(), "disk is gone") {
 		t.Errorf("%d entries, %v", n, last)
 	}
-	if _, err := c.Status(t.Context()); err == nil || !strings.Contains(err.Error(), "index is gone") {
+	if _, err := status(t, c); err == nil || !strings.Contains(err.Error(), "index is gone") {
 		t.Errorf("status: %v", err)
 	}
 	if _, err := c.Update(t.Context(), "remove", Filter{ID: "1"}, false); err == nil || !strings.Contains(err.Error(), "disk is gone") {
@@ -314,29 +315,38 @@ func TestSlowQueue(t *testing.T) {
 	}
 }
 
+// status and report are what monitoring asks for.
+func status(t *testing.T, c *Client) (s Status, err error) {
+	return s, c.into(t.Context(), http.MethodGet, "/api/status", nil, &s)
+}
+
+func report(t *testing.T, c *Client) (r json.RawMessage, err error) {
+	return r, c.into(t.Context(), http.MethodGet, "/api/preflight", nil, &r)
+}
+
 func TestStatusAndPreflight(t *testing.T) {
 	q := store(t)
 	since := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	report := errors.New("no report yet")
+	lacks := errors.New("no report yet")
 	o := Options{Preflight: func(w io.Writer) error {
 		fmt.Fprint(w, `{"overall":"pass"}`)
-		return report
+		return lacks
 	}}
 	c := serve(t, New(o, q, func() Status { return Status{Version: "1.0", Since: since, Verdict: "pass", Action: "direct"} }))
 	put(t, q, "ann@example.net", "a@example.org", "b@example.com")
-	got, err := c.Status(t.Context())
+	got, err := status(t, c)
 	want := Status{Version: "1.0", Since: since, Verdict: "pass", Action: "direct", Queue: queue.Stat{Messages: 1, Waiting: 2}}
 	if err != nil || got != want {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}
-	if _, err := c.Preflight(t.Context()); err == nil || !strings.Contains(err.Error(), "no report yet") {
+	if _, err := report(t, c); err == nil || !strings.Contains(err.Error(), "no report yet") {
 		t.Errorf("preflight: %v", err)
 	}
-	report = nil
-	if got, err := c.Preflight(t.Context()); err != nil || string(got) != `{"overall":"pass"}` {
+	lacks = nil
+	if got, err := report(t, c); err != nil || string(got) != `{"overall":"pass"}` {
 		t.Errorf("preflight: %s, %v", got, err)
 	}
-	if _, err := serve(t, New(Options{}, q, nil)).Preflight(t.Context()); err == nil {
+	if _, err := report(t, serve(t, New(Options{}, q, nil))); err == nil {
 		t.Error("a preflight from nowhere")
 	}
 }
@@ -368,7 +378,7 @@ func TestLook(t *testing.T) {
 func TestPanic(t *testing.T) {
 	var l log
 	c := serve(t, New(Options{Log: slog.New(slog.NewTextHandler(&l, nil))}, store(t), func() Status { panic("bomb") }))
-	if _, err := c.Status(t.Context()); err == nil {
+	if _, err := status(t, c); err == nil {
 		t.Error("no error")
 	}
 	if got := states(t, c, Filter{}); got != "" || !strings.Contains(l.String(), "bomb") {

@@ -121,18 +121,6 @@ func (c *Client) Update(ctx context.Context, action string, f Filter, all bool) 
 	return a.Changed, err
 }
 
-// Status says how the relay is.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	var s Status
-	return s, c.into(ctx, http.MethodGet, "/api/status", nil, &s)
-}
-
-// Preflight returns the report of the moment, as JSON.
-func (c *Client) Preflight(ctx context.Context) (json.RawMessage, error) {
-	var r json.RawMessage
-	return r, c.into(ctx, http.MethodGet, "/api/preflight", nil, &r)
-}
-
 func (c *Client) into(ctx context.Context, method, path string, body []byte, v any) error {
 	out, err := c.ask(ctx, method, path, body)
 	if err != nil {

@@ -87,7 +87,7 @@ func TestDown(t *testing.T) {
 	}
 	ask := func() {
 		t.Helper()
-		_, err := c.Status(t.Context())
+		_, err := status(t, c)
 		check(err)
 		for _, err := range c.List(t.Context(), Filter{}) {
 			check(err)

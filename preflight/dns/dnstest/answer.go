@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	mdns "github.com/miekg/dns"
 )
@@ -38,7 +39,8 @@ type reply struct {
 func (s *Server) serve(w mdns.ResponseWriter, q *mdns.Msg) {
 	asked := q.Question[0]
 	s.mu.Lock()
-	s.asked = append(s.asked, strings.ToLower(asked.Name)+" "+mdns.Type(asked.Qtype).String())
+	s.asked = append(s.asked, Question{strings.ToLower(asked.Name) + " " + mdns.Type(asked.Qtype).String(), q.RecursionDesired, time.Now()})
+	delay := s.delay
 	r := s.answer(canonical(asked.Name), asked.Qtype, q.RecursionDesired)
 	if q.RecursionDesired {
 		s.world.invent(&r, asked.Name, asked.Qtype)
@@ -47,6 +49,7 @@ func (s *Server) serve(w mdns.ResponseWriter, q *mdns.Msg) {
 	if r.drop {
 		return
 	}
+	time.Sleep(delay)
 	if asked.Qclass != mdns.ClassINET {
 		r = reply{rcode: mdns.RcodeRefused}
 	}

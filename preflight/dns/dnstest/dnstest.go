@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	mdns "github.com/miekg/dns"
 
@@ -34,7 +35,15 @@ type Server struct {
 
 	mu    sync.Mutex
 	world world
-	asked []string
+	asked []Question
+	delay time.Duration
+}
+
+// Question is one that came, over UDP or TCP.
+type Question struct {
+	Text      string // "example.net. MX"
+	Recursive bool   // it was for the resolver
+	At        time.Time
 }
 
 // Start serves zones on a free port of 127.0.0.1.
@@ -185,9 +194,25 @@ func (s *Server) Behave(zone, behaviour string) error {
 
 // Questions are all that were asked, in order, tries over again included: "example.net. MX".
 func (s *Server) Questions() []string {
+	var texts []string
+	for _, q := range s.Asked() {
+		texts = append(texts, q.Text)
+	}
+	return texts
+}
+
+// Asked are the same with all that is known of them.
+func (s *Server) Asked() []Question {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.asked)
+}
+
+// Delay has every answer take so long.
+func (s *Server) Delay(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delay = d
 }
 
 // canonical is a name as the maps here have it: absolute, lower case.
