@@ -1,8 +1,8 @@
 package config
 
 import (
-	"crypto/tls"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
