@@ -117,8 +117,8 @@ func (v vital) SyncTo(n int64) (bool, error) {
 	return whole, v.heard(err)
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(fs vfs.FS, name string) error {
+// syncNames asks the disk to keep the names in a directory.
+func syncNames(fs vfs.FS, name string) error {
 	d, err := fs.OpenDir(name)
 	if err != nil {
 		return err

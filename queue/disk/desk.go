@@ -115,7 +115,7 @@ func (s *Store) sync() error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.LogData(nil, nil)
-	return s.commit(b, pebble.Sync)
+	return s.commit(b, synced)
 }
 
 // update changes the recipients of one entry as they are now, without sync.
