@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"smtprelay/preflight"
@@ -61,9 +60,7 @@ func StatusLine(r *preflight.Report) string {
 
 // metrics in the text form that Prometheus scrapes.
 func (r *Relay) metrics() http.Handler {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(r.gate.Metrics())
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
+	return promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
 }
 
 // desk is the administration socket over what there is to administer.

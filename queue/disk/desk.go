@@ -172,5 +172,6 @@ func (s *Store) Stat(context.Context) (queue.Stat, error) {
 		Held:        s.index.count[queue.Held],
 		Failed:      s.index.count[queue.Failed],
 		Quarantined: s.quarantined,
+		Twice:       s.twice,
 	}, nil
 }

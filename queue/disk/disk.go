@@ -63,6 +63,7 @@ type Store struct {
 	leases      uint64 // tokens given
 	sick        error  // why the store is unhealthy
 	quarantined int
+	twice       int // Stat.Twice
 
 	marks  marks
 	bodies bodyDirs
