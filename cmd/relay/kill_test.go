@@ -133,10 +133,16 @@ type findings struct {
 	twice   int    // copies that need not have come
 	unnamed int    // of these, how many the log did not foretell
 	example string // one of them
+	late    int    // acknowledged after the power had failed
+	never   int    // of these, how many are lost
 }
 
 func (f findings) String() string {
-	return fmt.Sprintf("%d acknowledged, %d wrong, %d copies too many, %d of them not named in the log", f.acked, len(f.wrong), f.twice, f.unnamed)
+	s := fmt.Sprintf("%d acknowledged, %d wrong, %d copies too many, %d of them not named in the log", f.acked, len(f.wrong), f.twice, f.unnamed)
+	if f.late > 0 {
+		s += fmt.Sprintf("; %d acknowledged when the power had gone, %d of them lost", f.late, f.never)
+	}
+	return s
 }
 
 func (f findings) lost() bool {
@@ -144,7 +150,12 @@ func (f findings) lost() bool {
 }
 
 func (k *killLab) check(book *ledger) findings {
-	f := findings{acked: len(book.acked), wrong: slices.Clone(k.alarms)}
+	f := findings{acked: len(book.acked), wrong: slices.Clone(k.alarms), late: len(book.late)}
+	for name := range book.late {
+		if len(k.got[name]) == 0 {
+			f.never++
+		}
+	}
 	for name, want := range book.acked {
 		if len(k.got[name]) == 0 {
 			f.wrong = append(f.wrong, fmt.Sprintf("lost: %s was acknowledged as %s\n%s", name, want.id, k.story(want.id)))

@@ -28,12 +28,15 @@ type ledger struct {
 	due   map[string]bool    // acknowledged, and not known to have arrived
 	tried map[string]bool
 
+	cut  bool            // the power has failed: nobody hears what the relay says from now on
+	late map[string]bool // acknowledged all the same
+
 	early      bool // acked is noted when the last octet is sent, not when the 250 has come
 	unanswered int  // how many noted early had no 250
 }
 
 func newLedger() *ledger {
-	return &ledger{acked: map[string]arrival{}, due: map[string]bool{}, tried: map[string]bool{}}
+	return &ledger{acked: map[string]arrival{}, due: map[string]bool{}, tried: map[string]bool{}, late: map[string]bool{}}
 }
 
 func (b *ledger) note(do func()) {
@@ -154,6 +157,8 @@ func (k *killLab) send(book *ledger, name, body string) error {
 	_, reply, err := c.Text.ReadResponse(250)
 	book.note(func() {
 		switch {
+		case err == nil && book.cut:
+			book.late[name] = true
 		case err == nil:
 			book.ack(name, body, reply[strings.LastIndexByte(reply, ' ')+1:])
 		case book.early:
@@ -174,7 +179,7 @@ func hash(body string) string {
 var (
 	subject = regexp.MustCompile(`(?m)^Subject: (.*)\r$`)
 	queueID = regexp.MustCompile(` id ([0-9A-Z]{12})\b`) // in our Received
-	alarm   = regexp.MustCompile(`(?m)^.*"msg":"(?:message quarantined|queue file damaged|message not readable)".*$`)
+	alarm   = regexp.MustCompile(`(?m)^.*"msg":"(?:message quarantined|queue file damaged)".*$`)
 	doubted = regexp.MustCompile(`"msg":"maybe duplicate","id":"([0-9A-Z]+)"`)
 )
 

@@ -132,6 +132,7 @@ func (k *killLab) cycle(t *testing.T, book *ledger, v *volume, i int) {
 	c, stop := k.live(t, book, i)
 	// The moment of the cut is random; there is no event to wait for.
 	time.Sleep(20*time.Millisecond + time.Duration(rand.IntN(300))*time.Millisecond)
+	book.note(func() { book.cut = true })
 	v.cut(t)
 	select {
 	case <-c.done:
@@ -140,6 +141,7 @@ func (k *killLab) cycle(t *testing.T, book *ledger, v *volume, i int) {
 	}
 	c.kill()
 	stop()
+	book.note(func() { book.cut = false })
 	k.hear(c)
 	if code := c.cmd.ProcessState.ExitCode(); code <= 0 { // -1: by our signal
 		text, _ := c.text()

@@ -102,7 +102,7 @@ func (s *Store) rebuild() error {
 
 // copyTo writes all that is whole. A message that is not goes into quarantine.
 func (s *Store) copyTo(fresh *pebble.DB) error {
-	for _, e := range s.all(queue.Filter{}) {
+	for e := range s.matching(queue.Filter{}) {
 		err := s.copyMessage(fresh, e)
 		if pebble.IsCorruptionError(err) {
 			err = s.isolate(e.id, errDamage("%v", err))
