@@ -12,7 +12,10 @@ import (
 	"time"
 )
 
-var killRounds = flag.Int("kill-rounds", 20, "how often TestKill kills the relay")
+var (
+	killRounds = flag.Int("kill-rounds", 20, "how often TestKill kills the relay")
+	senders    = flag.Int("senders", 4, "how many clients submit at once while it, or the power, is killed")
+)
 
 // TestKill kills the relay with SIGKILL again and again under load, at times
 // while it still starts. Nothing that was acknowledged may be lost or changed,

@@ -67,7 +67,7 @@ type arrival struct{ hash, id string }
 // one of the test's.
 func newKillLab(t *testing.T, work string) *killLab {
 	k := &killLab{
-		dir: t.TempDir(), net: fmt.Sprintf("127.%d.250", 20+os.Getpid()%200), senders: 4,
+		dir: t.TempDir(), net: fmt.Sprintf("127.%d.250", 20+os.Getpid()%200), senders: *senders,
 		got: map[string][]arrival{}, named: map[string]int{},
 	}
 	if work == "" {

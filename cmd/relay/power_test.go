@@ -102,7 +102,6 @@ func TestPower(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			v := newVolume(t, kind)
 			k, book := newKillLab(t, v.dir), newLedger()
-			k.senders = 8
 			from, cycles := time.Now(), *powerCycles[kind]
 			for i := range cycles {
 				k.cycle(t, book, v, i)
@@ -171,7 +170,6 @@ func powerMutant(t *testing.T, kind, mutant string) {
 	t.Setenv("RELAY_MUTANT", mutant)
 	v := newVolume(t, kind)
 	k := newKillLab(t, v.dir)
-	k.senders = 8
 	findMutant(t, func(i int, book *ledger) { k.cycle(t, book, v, i) }, func(book *ledger) findings {
 		v.mount(t)
 		defer v.unmount(t)
@@ -180,20 +178,21 @@ func powerMutant(t *testing.T, kind, mutant string) {
 }
 
 // TestMutants: what TestPower and TestKill do would find a relay that does not
-// sync, or acknowledges first.
+// sync, or acknowledges first. One that does not sync directories only the model
+// of TestCrashAtEveryWrite finds: ext4 and xfs keep the name of a new file with
+// its content, which POSIX does not promise.
 func TestMutants(t *testing.T) {
 	if !withMutants {
 		t.Skip("this is the relay as it is: built without the tag mutants")
 	}
 	for _, kind := range []string{"ext4", "xfs"} {
-		for _, m := range []string{"nofsync", "nodirsync", "ackfirst"} {
+		for _, m := range []string{"nofsync", "ackfirst"} {
 			t.Run(fmt.Sprintf("power/%s/%s", kind, m), func(t *testing.T) { powerMutant(t, kind, m) })
 		}
 	}
 	t.Run("kill/ackfirst", func(t *testing.T) {
 		t.Setenv("RELAY_MUTANT", "ackfirst")
 		k := newKillLab(t, "")
-		k.senders = 16
 		findMutant(t, func(i int, book *ledger) { k.round(t, book, 5*i) }, func(book *ledger) findings { return k.end(t, book) })
 	})
 }

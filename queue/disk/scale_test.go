@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sys/unix"
 
 	"smtprelay/queue"
 )
@@ -188,9 +189,9 @@ func measureScale(t *testing.T, dir string) {
 		}
 	}
 	took := func(what string, do func()) {
-		from := time.Now()
+		from, cpu := time.Now(), cpuTime(t)
 		do()
-		t.Logf("%-40s %v", what, time.Since(from).Round(10*time.Microsecond))
+		t.Logf("%-40s %v, %v of processor time", what, time.Since(from).Round(10*time.Microsecond), (cpuTime(t) - cpu).Round(10*time.Microsecond))
 	}
 	t.Logf("%-40s %d MiB", "disk", diskMiB(t, filepath.Join(dir, "queue")))
 	var s *Store
@@ -247,6 +248,17 @@ func measureScale(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// cpuTime is what this process has used of the processors: what it took does not
+// tell much on a machine that has other things to do.
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func diskMiB(t *testing.T, dir string) (n int64) {
