@@ -41,14 +41,17 @@ interop: need-go need-debian
 	cd cmd/interop && ../../bin/interop.test -test.timeout 5m -test.parallel 6
 
 # In namespaces of its own, so that no mount, loop device or process is left, however it ends.
-ALONE = unshare --mount --net --pid --mount-proc --fork --kill-child sh -c 'ip link set lo up && cd cmd/relay && exec "$$@"' alone
+ALONE = TMPDIR=$(CURDIR)/bin/tmp unshare --mount --net --pid --mount-proc --fork --kill-child \
+	sh -c 'ip link set lo up && cd cmd/relay && exec "$$@"' alone
 
 torture: need-go need-debian
 	go test -c -tags torture,mutants -o bin/mutants.test ./cmd/relay
 	go test -c -tags torture -o bin/torture.test ./cmd/relay
 	go test -tags mutants -run '^TestMutants$$' -v ./queue/disk
+	rm -rf bin/tmp && mkdir bin/tmp
 	$(ALONE) ../../bin/mutants.test -test.v -test.timeout 30m -test.run '^TestMutants$$'
 	$(ALONE) ../../bin/torture.test -test.v -test.timeout 3h -test.run '^TestKill$$|^TestPower$$' -senders 16 $(TORTURE)
+	rm -rf bin/tmp
 
 demo: need-go
 	go run ./cmd/demo
