@@ -50,7 +50,7 @@ torture: need-go need-debian
 	go test -tags mutants -run '^TestMutants$$' -v ./queue/disk
 	rm -rf bin/tmp && mkdir bin/tmp
 	$(ALONE) ../../bin/mutants.test -test.v -test.timeout 30m -test.run '^TestMutants$$'
-	$(ALONE) ../../bin/torture.test -test.v -test.timeout 3h -test.run '^TestKill$$|^TestPower$$' -senders 16 $(TORTURE)
+	$(ALONE) ../../bin/torture.test -test.v -test.timeout 3h -test.run '^(TestReadOnly|TestNoSpace|TestKill|TestPower)$$' -senders 16 $(TORTURE)
 	rm -rf bin/tmp
 
 demo: need-go

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,15 +25,20 @@ var powerCycles = map[string]*int{
 }
 
 // volume is a file system of its own, in a file in memory, on a loop device.
-type volume struct{ kind, image, dir string }
+type volume struct {
+	kind, image, dir string
+	options          string // of mount
+	fail             func(v *volume, t *testing.T)
+}
 
-func newVolume(t *testing.T, kind string) *volume {
+// newVolume makes one by mkfs with these arguments; what fails is the power.
+func newVolume(t *testing.T, kind string, args ...string) *volume {
 	t.Helper()
 	ram := t.TempDir()
 	if err := unix.Mount("tmpfs", ram, "tmpfs", 0, "mode=0700"); err != nil {
 		t.Fatalf("a tmpfs for the disk image: %v: run it by `make torture`, as root", err)
 	}
-	v := &volume{kind: kind, image: filepath.Join(ram, "image"), dir: filepath.Join(ram, "mnt")}
+	v := &volume{kind: kind, image: filepath.Join(ram, "image"), dir: filepath.Join(ram, "mnt"), options: "loop", fail: (*volume).cut}
 	t.Cleanup(func() {
 		_ = unix.Unmount(v.dir, unix.MNT_DETACH)
 		if err := unix.Unmount(ram, unix.MNT_DETACH); err != nil {
@@ -50,11 +56,10 @@ func newVolume(t *testing.T, kind string) *volume {
 	if err := os.Mkdir(v.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	make := []string{"mkfs." + kind, "-q", v.image}
 	if kind == "ext4" {
-		make = []string{"mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", v.image}
+		args = append(args, "-E", "lazy_itable_init=0,lazy_journal_init=0")
 	}
-	must(t, make...)
+	must(t, slices.Concat([]string{"mkfs." + kind, "-q"}, args, []string{v.image})...)
 	return v
 }
 
@@ -68,7 +73,7 @@ func must(t *testing.T, args ...string) {
 // mount replays the journal, as after a power failure.
 func (v *volume) mount(t *testing.T) {
 	t.Helper()
-	must(t, "mount", "-o", "loop", "-t", v.kind, v.image, v.dir)
+	must(t, "mount", "-o", v.options, "-t", v.kind, v.image, v.dir)
 }
 
 func (v *volume) unmount(t *testing.T) {
@@ -132,12 +137,8 @@ func (k *killLab) cycle(t *testing.T, book *ledger, v *volume, i int) {
 	// The moment of the cut is random; there is no event to wait for.
 	time.Sleep(20*time.Millisecond + time.Duration(rand.IntN(300))*time.Millisecond)
 	book.note(func() { book.cut = true })
-	v.cut(t)
-	select {
-	case <-c.done:
-	case <-time.After(patience):
-		t.Errorf("cycle %d: the relay goes on without a disk", i)
-	}
+	v.fail(v, t)
+	c.wait(t)
 	c.kill()
 	stop()
 	book.note(func() { book.cut = false })
@@ -149,6 +150,16 @@ func (k *killLab) cycle(t *testing.T, book *ledger, v *volume, i int) {
 	v.unmount(t)
 	if t.Failed() {
 		t.FailNow()
+	}
+}
+
+// wait until it ends by itself.
+func (c *child) wait(t *testing.T) {
+	t.Helper()
+	select {
+	case <-c.done:
+	case <-time.After(patience):
+		t.Error("the relay goes on without a disk")
 	}
 }
 

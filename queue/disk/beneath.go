@@ -21,7 +21,7 @@ type beneath struct {
 	vfs.FS
 	doom   func(error)
 	opened func() bool
-	synced func(log string, n int64)
+	synced func(log string, n int64) error
 }
 
 func (b beneath) Unwrap() vfs.FS { return b.FS }
@@ -86,7 +86,7 @@ func (b beneath) vital(name string, f vfs.File, err error) (vfs.File, error) {
 		b.doom(err)
 		return nil, err
 	case isLog:
-		return &logFile{vital: vital{f, b.doom}, synced: func(n int64) { b.synced(name, n) }}, nil
+		return &logFile{vital: vital{f, b.doom}, synced: func(n int64) error { return b.synced(name, n) }}, nil
 	}
 	return vital{f, b.doom}, nil
 }

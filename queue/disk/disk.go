@@ -210,7 +210,7 @@ func (s *Store) openPebble() error {
 	return nil
 }
 
-func (s *Store) pebble(dir string, synced func(log string, n int64)) (*pebble.DB, error) {
+func (s *Store) pebble(dir string, synced func(log string, n int64) error) (*pebble.DB, error) {
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
 	o := &pebble.Options{
