@@ -230,10 +230,11 @@ func (s *Store) pebble(dir string, synced func(log string, n int64) error) (*peb
 }
 
 // blocks gives each record a block of its own, so that damage to a block is
-// damage to one record.
+// damage to one record. Such a table has a large index, of which one read should
+// not need much.
 func blocks() (l [7]pebble.LevelOptions) {
 	for i := range l {
-		l[i].BlockSize, l[i].IndexBlockSize = 1, 32<<10
+		l[i].BlockSize, l[i].IndexBlockSize = 1, 4<<10
 	}
 	return l
 }

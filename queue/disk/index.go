@@ -176,6 +176,15 @@ func (x *index) add(e *entry, r *queue.Recipient, due time.Duration) {
 	x.park(it, r.Last.Awaits)
 }
 
+// entry returns a message, nil when there is none. That it is the newest of all
+// is so often so, when a store is opened, that it is worth a look.
+func (x *index) entry(id queue.ID) *entry {
+	if n := len(x.order); n > 0 && x.order[n-1].id == id && len(x.order[n-1].items) > 0 {
+		return x.order[n-1]
+	}
+	return x.entries[id]
+}
+
 // after is where in order those begin that arrived after this one.
 func (x *index) after(id queue.ID) int {
 	n := len(x.order)

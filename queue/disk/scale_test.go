@@ -223,6 +223,7 @@ func measureScale(t *testing.T, dir string) {
 	took("list all of a small domain", func() { list(queue.Filter{Domain: "d7.example"}) })
 	took("list all of a domain without mail", func() { list(queue.Filter{Domain: "none.example"}) })
 	took("list all failed", func() { list(queue.Filter{State: queue.Failed}) })
+	took("list 2000 of the large domain", func() { list(queue.Filter{Domain: "big.example", Limit: 2000}) })
 	memory(t, "after listing")
 	took("update: all of a small domain due", func() {
 		n, err := s.Update(ctx, queue.Filter{Domain: "d7.example"}, queue.Change{State: queue.Waiting})
