@@ -118,6 +118,9 @@ func TestPower(t *testing.T) {
 			for _, w := range f.wrong {
 				t.Error(w)
 			}
+			if f.never > 0 {
+				t.Errorf("%d messages were acknowledged after the power had failed, and are lost: a sync that failed was called a success", f.never)
+			}
 			if f.acked < cycles {
 				t.Errorf("only %d messages were acknowledged: the load was too small to show anything", f.acked)
 			}
