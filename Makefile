@@ -1,24 +1,29 @@
 # make         builds bin/relay
 # make test    all that must be green: format, vet, staticcheck, every test with the race detector, a short fuzz
 # make interop among real servers, in namespaces of its own; as root, on Debian (installs mmdebstrap, iproute2)
+# make torture kill -9 and power loss, again and again, half an hour or more; as root, on Debian (installs xfsprogs)
 # make fuzz    every fuzz target for FUZZTIME executions (5000x; a time such as 1m works too)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5000x
+TORTURE ?= -kill-rounds 1000 -ext4-cycles 1000 -xfs-cycles 300
 
-.PHONY: build test lint fuzz interop demo clean need-go need-cc need-debian
+.PHONY: build test lint fuzz interop torture demo clean need-go need-cc need-debian
 
 build: need-go
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/relay ./cmd/relay
 
 test: need-go need-cc lint
 	go test -race -shuffle=on -timeout 10m ./...
+	go test -tags mutants -run '^TestMutants$$' ./queue/disk
 	$(MAKE) --no-print-directory fuzz
 
 lint: need-go
 	@out=$$(gofmt -l .); if [ -n "$$out" ]; then echo "gofmt -w wants: $$out"; exit 1; fi
 	go vet -tags interop ./...
+	go vet -tags torture,mutants ./cmd/relay ./queue/disk
 	go run $(STATICCHECK) -tags interop ./...
+	go run $(STATICCHECK) -tags torture,mutants ./cmd/relay ./queue/disk
 	go mod tidy -diff
 
 fuzz: need-go
@@ -35,6 +40,19 @@ interop: need-go need-debian
 	go test -c -tags interop -o bin/interop.test ./cmd/interop
 	cd cmd/interop && ../../bin/interop.test -test.timeout 7m -test.parallel 6
 
+# In namespaces of its own, so that no mount, loop device or process is left, however it ends.
+ALONE = TMPDIR=$(CURDIR)/bin/tmp unshare --mount --net --pid --mount-proc --fork --kill-child \
+	sh -c 'ip link set lo up && cd cmd/relay && exec "$$@"' alone
+
+torture: need-go need-debian
+	go test -c -tags torture,mutants -o bin/mutants.test ./cmd/relay
+	go test -c -tags torture -o bin/torture.test ./cmd/relay
+	go test -tags mutants -run '^TestMutants$$' -v ./queue/disk
+	rm -rf bin/tmp && mkdir bin/tmp
+	$(ALONE) ../../bin/mutants.test -test.v -test.timeout 30m -test.run '^TestMutants$$'
+	$(ALONE) ../../bin/torture.test -test.v -test.timeout 3h -test.run '^(TestReadOnly|TestNoSpace|TestKill|TestPower)$$' -senders 16 $(TORTURE)
+	rm -rf bin/tmp
+
 demo: need-go
 	go run ./cmd/demo
 
@@ -48,7 +66,7 @@ need-cc:
 	@command -v $${CC:-cc} >/dev/null || command -v gcc >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
 
 need-debian:
-	@[ "$$(id -u)" = 0 ] || { echo "namespaces and private roots need root: sudo make interop"; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "namespaces, private roots and mounts need root: run it with sudo"; exit 1; }
 	@command -v apt-get >/dev/null || { echo "the servers are Debian's packages: run it on Debian, or in a container of it that may make namespaces"; exit 1; }
-	@command -v mmdebstrap >/dev/null && command -v ip >/dev/null && command -v nsenter >/dev/null || \
-		{ apt-get update -q && apt-get install -q -y --no-install-recommends mmdebstrap iproute2 util-linux; }
+	@command -v mmdebstrap >/dev/null && command -v ip >/dev/null && command -v nsenter >/dev/null && command -v mkfs.ext4 >/dev/null && command -v mkfs.xfs >/dev/null || \
+		{ apt-get update -q && apt-get install -q -y --no-install-recommends mmdebstrap iproute2 util-linux e2fsprogs xfsprogs; }

@@ -6,27 +6,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics counts what a store holds, whenever it is asked.
-func Metrics(d Desk) prometheus.Collector { return metrics{d} }
+// Metrics collects what is in a store, and what its scheduler saw.
+func Metrics(d Desk, s *Scheduler) prometheus.Collector { return metrics{d, s} }
 
-type metrics struct{ desk Desk }
+type metrics struct {
+	desk  Desk
+	sched *Scheduler
+}
+
+func metric(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("relay_queue_"+name, help, labels, nil)
+}
 
 var (
-	messagesMetric = prometheus.NewDesc("relay_queue_messages", "Messages in the queue.", nil, nil)
+	messagesMetric = metric("messages", "Messages in the queue.")
 	// state: waiting; held, by the operator or as it outlived its lifetime on a fault
 	// of ours; failed, its sender not told yet.
-	recipientsMetric  = prometheus.NewDesc("relay_queue_recipients", "Recipients in the queue, by state. Held ones wait for the operator.", []string{"state"}, nil)
-	quarantinedMetric = prometheus.NewDesc("relay_queue_quarantined", "Damaged messages that were set aside.", nil, nil)
+	recipientsMetric  = metric("recipients", "Recipients in the queue, by state. Held ones wait for the operator.", "state")
+	quarantinedMetric = metric("quarantined", "Messages set aside because they are damaged.")
+	twiceMetric       = metric("maybe_duplicates_total", "Recipients who may get a message twice: we, or the remote's connection, ended between the final dot and the record of its reply. The log names each.")
 )
 
 func (metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesMetric, recipientsMetric, quarantinedMetric} {
+	for _, d := range []*prometheus.Desc{messagesMetric, recipientsMetric, quarantinedMetric, twiceMetric} {
 		to <- d
 	}
 }
 
 func (m metrics) Collect(to chan<- prometheus.Metric) {
-	s, err := m.desk.Stat(context.Background())
+	st, err := m.desk.Stat(context.Background())
 	if err != nil {
 		to <- prometheus.NewInvalidMetric(messagesMetric, err)
 		return
@@ -34,9 +42,10 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
 	}
-	gauge(messagesMetric, s.Messages)
-	gauge(recipientsMetric, s.Waiting, string(Waiting))
-	gauge(recipientsMetric, s.Held, string(Held))
-	gauge(recipientsMetric, s.Failed, string(Failed))
-	gauge(quarantinedMetric, s.Quarantined)
+	gauge(messagesMetric, st.Messages)
+	gauge(recipientsMetric, st.Waiting, string(Waiting))
+	gauge(recipientsMetric, st.Held, string(Held))
+	gauge(recipientsMetric, st.Failed, string(Failed))
+	gauge(quarantinedMetric, st.Quarantined)
+	to <- prometheus.MustNewConstMetric(twiceMetric, prometheus.CounterValue, float64(st.Twice)+float64(m.sched.twice.Load()))
 }

@@ -15,12 +15,15 @@ func TestMetrics(t *testing.T) {
 		if _, err := w.store.Update(t.Context(), queue.Filter{Domain: "a.example"}, queue.Change{State: queue.Held}); err != nil {
 			t.Fatal(err)
 		}
-		m := queue.Metrics(w.store)
+		m := queue.Metrics(w.store, queue.NewScheduler(w.store, w, w, queue.Options{}, w.log))
 		const want = `
+# HELP relay_queue_maybe_duplicates_total Recipients who may get a message twice: we, or the remote's connection, ended between the final dot and the record of its reply. The log names each.
+# TYPE relay_queue_maybe_duplicates_total counter
+relay_queue_maybe_duplicates_total 0
 # HELP relay_queue_messages Messages in the queue.
 # TYPE relay_queue_messages gauge
 relay_queue_messages 1
-# HELP relay_queue_quarantined Damaged messages that were set aside.
+# HELP relay_queue_quarantined Messages set aside because they are damaged.
 # TYPE relay_queue_quarantined gauge
 relay_queue_quarantined 0
 # HELP relay_queue_recipients Recipients in the queue, by state. Held ones wait for the operator.

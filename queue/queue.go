@@ -239,6 +239,10 @@ type Stat struct {
 	Held        int `json:"held"`
 	Failed      int `json:"failed"`
 	Quarantined int `json:"quarantined"`
+	// Twice counts the recipients of whom the store was told at some time that the
+	// final dot was about to be sent (Work.Sending), and not what came of it, when
+	// it was opened: they may get a message twice.
+	Twice int `json:"maybe_duplicates"`
 }
 
 // Store is the sum; only what opens a store and the suite that tests it name it.

@@ -28,6 +28,7 @@ type Scheduler struct {
 	failed chan struct{} // there may be failures to report
 
 	wakings atomic.Uint64
+	twice   atomic.Int64 // final dots without a word back
 }
 
 // NewScheduler starts nothing yet. A nil logger discards.

@@ -117,6 +117,7 @@ func (t *Trip) settle(ts []tried) error {
 	if err := t.keep(ctx, rs, parked); err != nil {
 		return fmt.Errorf("settle mail for %s: %w", t.lease.Destination, err)
 	}
+	t.unanswered(ts)
 	t.missed(ctx, ts)
 	t.forget(ts)
 	for _, e := range events {
@@ -136,6 +137,19 @@ func (t *Trip) keep(ctx context.Context, rs, parked []Result) error {
 		return t.s.w.Park(ctx, t.lease, parked...)
 	}
 	return nil
+}
+
+// unanswered notes whom the remote may have the message for, though it did not
+// say so: the connection ended after the final dot.
+func (t *Trip) unanswered(ts []tried) {
+	for _, x := range ts {
+		for _, a := range x.as {
+			if a.Outcome == Deferred && a.Stage == "dot" && a.Reply.Code == 0 {
+				t.s.twice.Add(1)
+				t.s.log.Warn("maybe duplicate", "id", x.job.Message.ID, "domain", t.lease.Destination, "host", a.Host)
+			}
+		}
+	}
 }
 
 // missed wakes what was woken while it was in hand: the word that it has to wait

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"smtprelay/preflight"
@@ -63,9 +62,7 @@ func StatusLine(r *preflight.Report) string {
 
 // metrics in the text form that Prometheus scrapes.
 func (r *Relay) metrics() http.Handler {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(r.gate.Metrics(), queue.Metrics(r.store))
-	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
+	return promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
 }
 
 // counter is the queue for an operator: who he gives up is told at once.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"smtprelay/preflight"
@@ -34,6 +35,7 @@ type Relay struct {
 	log    *slog.Logger
 	store  queue.Store
 	gate   *preflight.Gate
+	reg    *prometheus.Registry
 }
 
 // New opens the queue. No listener is opened and nothing is sent before Run.
@@ -51,10 +53,13 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 		return nil, startError(err)
 	}
 	memory := preflight.FileMemory(filepath.Join(o.State, "preflight.json"))
-	return &Relay{
+	r := &Relay{
 		o: o, notify: notify, log: o.Log, store: st,
 		gate: preflight.NewGate(o.Plan, outside(o), memory, o.Log),
-	}, nil
+		reg:  prometheus.NewRegistry(),
+	}
+	r.reg.MustRegister(r.gate.Metrics())
+	return r, nil
 }
 
 // Preflight judges what stands now, once, without history; with edits, what
@@ -106,6 +111,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	r.log.Info("serving", "listen", texts(in.Addrs()))
 	sched = queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
+	r.reg.MustRegister(queue.Metrics(r.store, sched))
 
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return in.Serve(ctx) })

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/smtp"
@@ -45,12 +46,10 @@ func labOf(ts *testscript.TestScript) *lab { return ts.Value(labKey{}).(*lab) }
 
 func (l *lab) close() {
 	if l.relay != nil {
-		l.relay.cmd.Process.Kill()
-		<-l.relay.done
+		l.relay.kill()
 	}
 	for _, c := range l.other {
-		c.cmd.Process.Kill()
-		<-c.done
+		c.kill()
 	}
 	for _, m := range l.mx {
 		m.Close()
@@ -170,11 +169,12 @@ func cmdMXRelease(ts *testscript.TestScript, neg bool, args []string) {
 
 // child is the relay as a process, its log kept line by line.
 type child struct {
-	cmd  *exec.Cmd
-	done chan struct{}
-	mu   sync.Mutex
-	log  bytes.Buffer
-	more chan struct{} // closed and renewed with each line
+	cmd   *exec.Cmd
+	ready *net.UnixConn // hears what it tells systemd
+	done  chan struct{}
+	mu    sync.Mutex
+	log   bytes.Buffer
+	more  chan struct{} // closed and renewed with each line
 }
 
 func (c *child) Write(p []byte) (int, error) {
@@ -203,32 +203,17 @@ func cmdRelayStart(ts *testscript.TestScript, neg bool, args []string) {
 // startRelay runs the daemon as a process and waits until it says that it is
 // ready, the way it says so to systemd. dir is for the socket that it tells.
 func startRelay(config, dir string) (*child, error) {
-	path := filepath.Join(dir, "notify")
-	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	c, err := launchRelay(config, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer os.Remove(path)
-	defer ready.Close()
-	self, err := exec.LookPath("relay") // this binary, by the name that testscript gave it
-	if err != nil {
-		return nil, err
-	}
-	c := &child{done: make(chan struct{}), more: make(chan struct{})}
-	c.cmd = exec.Command(self, "serve", "--config", config)
-	c.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
-	c.cmd.Stderr, c.cmd.Stdout = c, c
-	if err := c.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() { c.cmd.Wait(); close(c.done); ready.SetReadDeadline(time.Now()) }()
-	ready.SetReadDeadline(time.Now().Add(patience))
+	defer c.ready.Close()
+	c.ready.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 4096)
 	for {
-		n, err := ready.Read(buf)
+		n, err := c.ready.Read(buf)
 		if err != nil {
-			c.cmd.Process.Kill()
-			<-c.done
+			c.kill()
 			text, _ := c.text()
 			return nil, fmt.Errorf("the relay did not become ready: %w\n%s", err, text)
 		}
@@ -236,6 +221,35 @@ func startRelay(config, dir string) (*child, error) {
 			return c, nil
 		}
 	}
+}
+
+// launchRelay does not wait. Who launches closes ready.
+func launchRelay(config, dir string) (*child, error) {
+	path := filepath.Join(dir, "notify")
+	os.Remove(path) // of one that was killed
+	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return nil, err
+	}
+	self, err := exec.LookPath("relay") // this binary, by the name that testscript gave it
+	if err != nil {
+		return nil, err
+	}
+	c := &child{ready: ready, done: make(chan struct{}), more: make(chan struct{})}
+	c.cmd = exec.Command(self, "serve", "--config", config)
+	c.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+path)
+	c.cmd.Stderr, c.cmd.Stdout = c, c
+	if err := c.cmd.Start(); err != nil {
+		return nil, errors.Join(err, ready.Close())
+	}
+	go func() { c.cmd.Wait(); close(c.done); ready.SetReadDeadline(time.Now()) }()
+	return c, nil
+}
+
+// kill ends it at once, and returns when it has ended.
+func (c *child) kill() {
+	c.cmd.Process.Kill()
+	<-c.done
 }
 
 // start NAME COMMAND... runs a command beside the script.

@@ -21,7 +21,7 @@ type beneath struct {
 	vfs.FS
 	doom   func(error)
 	opened func() bool
-	synced func(log string, n int64)
+	synced func(log string, n int64) error
 }
 
 func (b beneath) Unwrap() vfs.FS { return b.FS }
@@ -86,7 +86,7 @@ func (b beneath) vital(name string, f vfs.File, err error) (vfs.File, error) {
 		b.doom(err)
 		return nil, err
 	case isLog:
-		return &logFile{vital: vital{f, b.doom}, synced: func(n int64) { b.synced(name, n) }}, nil
+		return &logFile{vital: vital{f, b.doom}, synced: func(n int64) error { return b.synced(name, n) }}, nil
 	}
 	return vital{f, b.doom}, nil
 }
@@ -117,8 +117,8 @@ func (v vital) SyncTo(n int64) (bool, error) {
 	return whole, v.heard(err)
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(fs vfs.FS, name string) error {
+// syncNames asks the disk to keep the names in a directory.
+func syncNames(fs vfs.FS, name string) error {
 	d, err := fs.OpenDir(name)
 	if err != nil {
 		return err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,7 +16,7 @@ import (
 func (s *Store) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry, error] {
 	return func(yield func(queue.Entry, error) bool) {
 		count := 0
-		for _, e := range s.all(f) {
+		for e := range s.matching(f) {
 			if f.Limit > 0 && count == f.Limit {
 				return
 			}
@@ -40,19 +38,34 @@ func (s *Store) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry,
 	}
 }
 
-// all returns the messages that a filter may select, in order of arrival.
-func (s *Store) all(f queue.Filter) []*entry {
-	if f.ID != "" {
-		if e := s.entry(f.ID); e != nil {
-			return []*entry{e}
+// matching goes through the messages that a filter may select, in the order of
+// arrival, up to the last that was there when it began.
+func (s *Store) matching(f queue.Filter) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		if f.ID != "" {
+			if e := s.entry(f.ID); e != nil {
+				yield(e)
+			}
+			return
 		}
-		return nil
+		s.mu.Lock()
+		var end queue.ID
+		if n := len(s.index.order); n > 0 {
+			end = s.index.order[n-1].id
+		}
+		s.mu.Unlock()
+		for after, more := queue.ID(""), true; more; more = after != "" {
+			var es []*entry
+			s.mu.Lock()
+			es, after = s.index.page(after, f)
+			s.mu.Unlock()
+			for _, e := range es {
+				if e.id > end || !yield(e) {
+					return
+				}
+			}
+		}
 	}
-	s.mu.Lock()
-	es := slices.Collect(maps.Values(s.index.entries))
-	s.mu.Unlock()
-	byID(es)
-	return es
 }
 
 // look reads what the filter selects of one message.
@@ -65,10 +78,8 @@ func (s *Store) look(ctx context.Context, e *entry, f queue.Filter) (queue.Entry
 		return queue.Entry{}, err
 	}
 	defer done()
-	j, err := s.read(e, func(it *item) bool {
-		return (f.State == "" || it.state == f.State) && (f.Domain == "" || it.d.name == f.Domain)
-	})
-	if err != nil {
+	j, err := s.read(e, func(it *item) bool { return it.matches(f) })
+	if err != nil || len(j.Recipients) == 0 {
 		return queue.Entry{}, err
 	}
 	x := queue.Entry{Message: *j.Message}
@@ -115,7 +126,7 @@ func (s *Store) sync() error {
 	b := s.db.NewBatch()
 	defer b.Close()
 	_ = b.LogData(nil, nil)
-	return s.commit(b, pebble.Sync)
+	return s.commit(b, synced)
 }
 
 // update changes the recipients of one entry as they are now, without sync.
@@ -172,5 +183,6 @@ func (s *Store) Stat(context.Context) (queue.Stat, error) {
 		Held:        s.index.count[queue.Held],
 		Failed:      s.index.count[queue.Failed],
 		Quarantined: s.quarantined,
+		Twice:       s.twice,
 	}, nil
 }

@@ -63,6 +63,7 @@ type Store struct {
 	leases      uint64 // tokens given
 	sick        error  // why the store is unhealthy
 	quarantined int
+	twice       int // Stat.Twice
 
 	marks  marks
 	bodies bodyDirs
@@ -209,7 +210,7 @@ func (s *Store) openPebble() error {
 	return nil
 }
 
-func (s *Store) pebble(dir string, synced func(log string, n int64)) (*pebble.DB, error) {
+func (s *Store) pebble(dir string, synced func(log string, n int64) error) (*pebble.DB, error) {
 	cache := pebble.NewCache(8 << 20)
 	defer cache.Unref()
 	o := &pebble.Options{
@@ -229,10 +230,11 @@ func (s *Store) pebble(dir string, synced func(log string, n int64)) (*pebble.DB
 }
 
 // blocks gives each record a block of its own, so that damage to a block is
-// damage to one record.
+// damage to one record. Such a table has a large index, of which one read should
+// not need much.
 func blocks() (l [7]pebble.LevelOptions) {
 	for i := range l {
-		l[i].BlockSize, l[i].IndexBlockSize = 1, 32<<10
+		l[i].BlockSize, l[i].IndexBlockSize = 1, 4<<10
 	}
 	return l
 }

@@ -241,7 +241,10 @@ func TestMaybeDuplicate(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	mustOpen(t, mem, "queue", Options{Log: log.logger()})
+	s = mustOpen(t, mem, "queue", Options{Log: log.logger()})
+	if st, _ := s.Stat(t.Context()); st.Twice != 1 {
+		t.Errorf("%d may be duplicates", st.Twice)
+	}
 	if got := log.String(); strings.Count(got, "maybe duplicate") != 1 || !strings.Contains(got, "id="+string(a)) {
 		t.Fatalf("%s was being sent, %s was settled; the log says:\n%s", a, b, got)
 	}

@@ -150,7 +150,7 @@ func (d *draft) Commit(ctx context.Context, m *queue.Message, rs []queue.Recipie
 	if d.err != nil {
 		return "", d.err
 	}
-	id, err := d.commit(ctx, m, rs)
+	id, err := d.keep(ctx, m, rs)
 	if err != nil {
 		d.discard()
 		return "", fmt.Errorf("store message: %w", err)
@@ -184,7 +184,7 @@ func (d *draft) keepFile() error {
 	if err := d.spill(); err != nil {
 		return err
 	}
-	err := d.file.Sync()
+	err := syncFile(d.file)
 	err = errors.Join(err, d.file.Close())
 	d.file = nil
 	if err == nil {
@@ -222,7 +222,7 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 			return err
 		}
 	}
-	if err := s.commit(b, pebble.Sync); err != nil {
+	if err := s.commit(b, synced); err != nil {
 		return err
 	}
 	s.mu.Lock()

@@ -6,7 +6,9 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -258,5 +260,97 @@ func TestNewDirectoryIsDurable(t *testing.T) {
 	s = mustOpen(t, mem.CrashClone(vfs.CrashCloneCfg{}), "var/lib/relay/queue", Options{})
 	if st, _ := s.Stat(t.Context()); st.Messages != 1 {
 		t.Fatalf("after a power failure: %+v", st)
+	}
+}
+
+// A disk that is full costs the message that found no room, and nothing else.
+func TestFullDiskCostsOneMessage(t *testing.T) {
+	var disk watched
+	s := mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
+	large := make([]byte, 3*inline)
+	for n := 0; ; n++ { // the n-th thing done for the body's file fails
+		seen := 0
+		disk.watch(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || !strings.Contains(op.Path, "bodies") || op.Kind == errorfs.OpRemove {
+				return nil
+			}
+			if seen++; seen == n+1 {
+				return fmt.Errorf("write: %w", syscall.ENOSPC)
+			}
+			return nil
+		})
+		_, err := tryCommit(s, large, "a.example")
+		failed := seen > n
+		disk.watch(nil)
+		if err == nil && !failed {
+			break
+		}
+		if !errors.Is(err, queue.ErrFull) && s.health() == nil {
+			t.Fatalf("operation %d: %v", n, err)
+		}
+		if s.health() != nil { // a sync that failed tells more than that the disk is full
+			s = mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
+			continue
+		}
+		commit(t, s, []byte("small"), "a.example")
+		if st, _ := s.Stat(t.Context()); st.Messages != 1 {
+			t.Fatalf("operation %d: %+v", n, st)
+		}
+		if n, err := s.Update(t.Context(), queue.Filter{}, queue.Change{State: queue.Removed}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+}
+
+// What the disk does not give is neither the end of a body nor damage: nobody
+// may take half a message for a whole one, and it is there when the disk is well.
+func TestBodyThatCannotBeRead(t *testing.T) {
+	var disk watched
+	s := mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
+	id := commit(t, s, make([]byte, 3*inline), "a.example")
+	for n, reads := 0, 1; n < reads; n++ {
+		reads = 0
+		disk.watch(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() != errorfs.OpIsRead || !strings.Contains(op.Path, "bodies") {
+				return nil
+			}
+			if reads++; reads == n+1 {
+				return errorfs.ErrInjected
+			}
+			return nil
+		})
+		err := readAll(s, id)
+		if disk.watch(nil); err == nil || errors.Is(err, queue.ErrDamaged) {
+			t.Errorf("read %d fails: %v", n, err)
+		}
+		disk.watch(func(op errorfs.Op) error {
+			if op.Kind.ReadOrWrite() == errorfs.OpIsRead && strings.Contains(op.Path, "bodies") {
+				reads++
+			}
+			return nil
+		})
+		reads = 0
+		err = readAll(s, id)
+		if disk.watch(nil); err != nil || reads < 3 {
+			t.Errorf("after read %d, with %d reads: %v", n, reads, err)
+		}
+	}
+}
+
+// A wall clock that jumps while we are down makes nobody wait longer than was
+// planned, and ages nobody.
+func TestClockJumps(t *testing.T) {
+	const quarter = 15 * time.Minute
+	wall := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, jump := range []time.Duration{0, time.Second, time.Hour, -time.Hour, 30 * 24 * time.Hour, -30 * 24 * time.Hour} {
+		r := &recipient{Recipient: queue.Recipient{State: queue.Waiting, Next: wall.Add(quarter), Age: time.Hour}, Since: time.Minute, Delay: quarter}
+		now := 2 * time.Minute // by the clock of the time we ran
+		due := r.due(now, wall.Add(jump))
+		if due < now || due > now+quarter {
+			t.Errorf("a jump of %v: due %v from now", jump, due-now)
+		}
+		if r.accrue(now); r.Age != time.Hour+time.Minute {
+			t.Errorf("a jump of %v: age %v", jump, r.Age)
+		}
 	}
 }

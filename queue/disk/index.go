@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -142,6 +143,8 @@ func (a *agenda) Pop() any {
 // index is the sum, with counts.
 type index struct {
 	entries map[queue.ID]*entry
+	order   []*entry // by arrival; also some that are gone, without items
+	gone    int      // how many
 	dests   map[string]*destination
 	agenda  agenda
 	failed  map[*item]struct{}
@@ -164,9 +167,52 @@ func newIndex() index {
 func (x *index) add(e *entry, r *queue.Recipient, due time.Duration) {
 	it := &item{e: e, d: x.dest(r.Domain), n: r.N}
 	e.items = append(e.items, it)
-	x.entries[e.id] = e
+	if len(e.items) == 1 {
+		x.entries[e.id] = e
+		at := x.after(e.id)
+		x.order = slices.Insert(x.order, at, e)
+	}
 	x.place(it, r.State, due, r.Tries)
 	x.park(it, r.Last.Awaits)
+}
+
+// entry returns a message, nil when there is none. That it is the newest of all
+// is so often so, when a store is opened, that it is worth a look.
+func (x *index) entry(id queue.ID) *entry {
+	if n := len(x.order); n > 0 && x.order[n-1].id == id && len(x.order[n-1].items) > 0 {
+		return x.order[n-1]
+	}
+	return x.entries[id]
+}
+
+// after is where in order those begin that arrived after this one.
+func (x *index) after(id queue.ID) int {
+	n := len(x.order)
+	if n == 0 || x.order[n-1].id <= id { // nearly always
+		return n
+	}
+	return sort.Search(n, func(i int) bool { return x.order[i].id > id })
+}
+
+// page returns messages that a filter may select and that arrived after this
+// one, some of the next, and after which to go on; "" when there are no more.
+func (x *index) page(after queue.ID, f queue.Filter) (es []*entry, last queue.ID) {
+	const most, far = 256, 4096 // so as to hold up nobody for long
+	for i, e := range x.order[x.after(after):] {
+		if len(es) == most || i == far {
+			return es, last
+		}
+		last = e.id
+		if slices.ContainsFunc(e.items, func(it *item) bool { return it.matches(f) }) {
+			es = append(es, e)
+		}
+	}
+	return es, ""
+}
+
+// matches says what the index knows of whether a filter selects it.
+func (it *item) matches(f queue.Filter) bool {
+	return (f.State == "" || it.state == f.State) && (f.Domain == "" || it.d.name == f.Domain)
 }
 
 // park notes what a waiting item waits for.
@@ -278,6 +324,10 @@ func (x *index) drop(it *item) {
 	e.items = slices.DeleteFunc(e.items, func(o *item) bool { return o == it })
 	if len(e.items) == 0 {
 		delete(x.entries, e.id)
+		if x.gone++; x.gone > len(x.order)/2 {
+			x.order = slices.DeleteFunc(x.order, func(e *entry) bool { return len(e.items) == 0 })
+			x.gone = 0
+		}
 	}
 	x.fix(it.d)
 }

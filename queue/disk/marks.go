@@ -56,6 +56,7 @@ func (s *Store) readMarks(f io.Reader) error {
 			continue
 		}
 		if it := e.find(n); it != nil && it.tries == tries && it.state == queue.Waiting {
+			s.twice++
 			s.log.Warn("maybe duplicate", "id", id, "domain", it.d.name, "tries", tries)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/batchrepr"
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // checkFiles looks for flipped octets in Pebble's log and manifest before
@@ -49,7 +50,7 @@ func (s *Store) checkFile(name string, number uint32, synced int64) error {
 	if err != nil {
 		return err
 	}
-	file, err := io.ReadAll(f)
+	file, err := readWhole(f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -71,6 +72,17 @@ func (s *Store) checkFile(name string, number uint32, synced int64) error {
 	}
 	s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: octets %d to %d; the rest is read", name, flaws[0].at, flaws[0].end))
 	return s.rewrite(name, file)
+}
+
+// readWhole takes no more memory than the file is large.
+func readWhole(f vfs.File) ([]byte, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, st.Size())
+	_, err = io.ReadFull(f, b)
+	return b, err
 }
 
 // readable says whether a log holds nothing but batches as we write them, one

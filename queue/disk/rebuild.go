@@ -71,7 +71,7 @@ func (s *Store) rebuild() error {
 	if err := s.fs.RemoveAll(db); err != nil {
 		return err
 	}
-	fresh, err := s.pebble(db, func(string, int64) {})
+	fresh, err := s.pebble(db, func(string, int64) error { return nil })
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,8 @@ func (s *Store) rebuild() error {
 		return err
 	}
 	// A note about the old log must not be taken for one about the new.
-	s.noteSynced("", 0)
 	for _, do := range []func() error{
+		func() error { return s.noteSynced("", 0) },
 		s.note.Sync,
 		func() error { return s.fs.RemoveAll(s.path("db.damaged")) },
 		func() error { return syncDir(s.fs, s.dir) },
@@ -102,7 +102,7 @@ func (s *Store) rebuild() error {
 
 // copyTo writes all that is whole. A message that is not goes into quarantine.
 func (s *Store) copyTo(fresh *pebble.DB) error {
-	for _, e := range s.all(queue.Filter{}) {
+	for e := range s.matching(queue.Filter{}) {
 		err := s.copyMessage(fresh, e)
 		if pebble.IsCorruptionError(err) {
 			err = s.isolate(e.id, errDamage("%v", err))

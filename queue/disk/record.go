@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -112,11 +113,12 @@ func decodeRecipient(id queue.ID, n int, b []byte) (*recipient, error) {
 	if err := decode(b, r); err != nil {
 		return nil, err
 	}
-	switch r.State {
-	case queue.Waiting, queue.Held, queue.Failed:
-	default:
+	known := []queue.State{queue.Waiting, queue.Held, queue.Failed}
+	at := slices.Index(known, r.State)
+	if at < 0 {
 		return nil, errDamage("recipient in state %q", r.State)
 	}
+	r.State = known[at] // one string for all of them, not one for each
 	if r.Of != id || r.N != n {
 		return nil, errDamage("the record is that of recipient %d of %s, not of %d of %s", r.N, r.Of, n, id)
 	}

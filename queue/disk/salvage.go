@@ -2,6 +2,8 @@ package disk
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -20,8 +22,8 @@ func (s *Store) salvage(damaged map[queue.ID]error) error {
 	if err != nil {
 		return err
 	}
-	for id, count := range counts {
-		for n := range count {
+	for _, id := range slices.Sorted(maps.Keys(counts)) {
+		for n := range counts[id] {
 			v, err := s.get(rcptKey(id, n))
 			switch {
 			case errors.Is(err, pebble.ErrNotFound): // it left

@@ -167,9 +167,9 @@ func (s *Store) enter(id queue.ID, r *recipient) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.index.entries[id]
+	e := s.index.entry(id)
 	if e == nil {
-		e = &entry{id: id}
+		e = &entry{id: queue.ID(strings.Clone(string(id)))} // not the whole key
 	}
 	s.index.add(e, &r.Recipient, r.due(s.ran.now(), time.Now()))
 }

@@ -61,7 +61,7 @@ func (s *Store) book(rs []queue.Result, may func(*item) error) error {
 	if err != nil || len(cs) == 0 {
 		return err
 	}
-	gone, err := s.write(cs, pebble.Sync, s.index.place)
+	gone, err := s.write(cs, synced, s.index.place)
 	s.removeBodies(gone)
 	return err
 }

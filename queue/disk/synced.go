@@ -16,6 +16,10 @@ import (
 // that a power failure left. Pebble notes it in the log itself, but each time
 // too late, and too little: it does not count the blocks that were full. So it
 // is noted beside, after every sync; without sync, for an old note is true too.
+//
+// The note has a second use. A file system that dies during a sync (ext4 whose
+// journal is given up) may call that sync a success, which it was not. The next
+// write it refuses, so a note that cannot be written makes the sync a failure.
 
 const noteLen = recordHead + 16
 
@@ -24,7 +28,7 @@ const noteLen = recordHead + 16
 type logFile struct {
 	vital
 	written atomic.Int64
-	synced  func(n int64)
+	synced  func(n int64) error
 }
 
 func (l *logFile) Write(p []byte) (int, error) {
@@ -38,11 +42,10 @@ func (l *logFile) SyncData() error { return l.after(l.vital.SyncData) }
 
 func (l *logFile) after(sync func() error) error {
 	n := l.written.Load()
-	err := sync()
-	if err == nil {
-		l.synced(n)
+	if err := sync(); err != nil {
+		return err
 	}
-	return err
+	return l.heard(l.synced(n))
 }
 
 // logNumber takes the number from the name of a log.
@@ -52,12 +55,16 @@ func logNumber(name string) (uint32, bool) {
 	return uint32(n), ok && err == nil
 }
 
-// noteSynced notes how far a log was synced. A note that cannot be written is
-// one that is old.
-func (s *Store) noteSynced(name string, n int64) {
+// noteSynced notes how far a log was synced. Where there is no room for it, the
+// old note stays.
+func (s *Store) noteSynced(name string, n int64) error {
 	number, _ := logNumber(name)
 	b := binary.BigEndian.AppendUint64(nil, uint64(number))
-	_, _ = s.note.WriteAt(seal(binary.BigEndian.AppendUint64(b, uint64(n))), 0)
+	_, err := s.note.WriteAt(seal(binary.BigEndian.AppendUint64(b, uint64(n))), 0)
+	if full(err) {
+		return nil
+	}
+	return err
 }
 
 // readNote opens the file of the note and returns it as the last run left it:

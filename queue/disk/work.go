@@ -181,15 +181,11 @@ func (s *Store) pick(l queue.Lease) (e *entry, items []*item, err error) {
 	return e, items, nil
 }
 
-// read reads a message and those of its recipients that want selects, Age and
-// Ours up to now. Damage of any of its records puts the message away.
+// read reads a message and those of its recipients that want selects, if any, Age
+// and Ours up to now. Damage of any of its records puts the message away.
 func (s *Store) read(e *entry, want func(*item) bool) (queue.Job, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m, err := s.message(e.id)
-	if err != nil {
-		return queue.Job{}, err
-	}
 	s.mu.Lock()
 	var ns []int
 	for _, it := range e.items {
@@ -198,6 +194,13 @@ func (s *Store) read(e *entry, want func(*item) bool) (queue.Job, error) {
 		}
 	}
 	s.mu.Unlock()
+	if len(ns) == 0 {
+		return queue.Job{}, nil
+	}
+	m, err := s.message(e.id)
+	if err != nil {
+		return queue.Job{}, err
+	}
 	j := queue.Job{Message: &m.Message}
 	for _, n := range ns {
 		r, err := s.recipient(e.id, n)

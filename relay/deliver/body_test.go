@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/iotest"
 
@@ -134,6 +135,7 @@ func TestDamagedBody(t *testing.T) {
 		"damaged at the start":  func(w *world) { w.work = damaged{w.store, 0, queue.ErrDamaged} },
 		"damaged in the middle": func(w *world) { w.work = damaged{w.store, 100000, queue.ErrDamaged} },
 		"damaged at the end":    func(w *world) { w.work = damaged{w.store, int64(len(body)), queue.ErrDamaged} },
+		"the disk fails":        func(w *world) { w.work = damaged{w.store, 100000, syscall.EIO} },
 		"lease lost":            func(w *world) { w.work = unmarked{w.store} },
 	} {
 		for _, script := range []string{"", "nopipelining", "tls mx1.dest.test"} {

@@ -297,12 +297,25 @@ func (d *dialogue) data() bool {
 	if !ok {
 		return false
 	}
-	code, on = d.answer("dot", "", "250 2.0.0 queued")
-	if code/100 == 2 && on {
-		d.keep(body)
+	r := d.s.next("dot", "")
+	if r.replies(250)/100 == 2 {
+		d.keep(body) // before the client hears of it, and may ask what is there
 	}
+	_, on = d.play(r, "250 2.0.0 queued")
 	d.mail, d.msg = false, Message{}
 	return on
+}
+
+// replies is the code that a rule answers with; 0: none. Without a rule it is the usual one.
+func (r *rule) replies(usual int) (code int) {
+	switch {
+	case r == nil:
+		return usual
+	case r.do == "raw":
+		_, _ = fmt.Sscanf(r.text, "%d", &code)
+		return code
+	}
+	return r.code
 }
 
 // interrupt plays a rule in the middle of the body.

@@ -121,6 +121,17 @@ func (s *Server) Messages() []Message {
 	return slices.Clone(s.messages)
 }
 
+// Take returns what Messages would, and forgets it and the connections that have
+// ended, so that a long run stays small. Wait counts anew from here.
+func (s *Server) Take() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ms := s.messages
+	s.messages = nil
+	s.conns = slices.DeleteFunc(s.conns, func(c *Conn) bool { return c.Closed })
+	return ms
+}
+
 // Conns returns the connections so far, oldest first.
 func (s *Server) Conns() []Conn {
 	s.mu.Lock()

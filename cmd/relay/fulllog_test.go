@@ -1,0 +1,39 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Mail flows although no line of the log can be written: /dev/full refuses each
+// as a full disk does.
+func TestLogOnFullDisk(t *testing.T) {
+	k, book := newKillLab(t, ""), newLedger()
+	self, err := exec.LookPath("relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec %q \"$@\" >/dev/full 2>&1\n", self)
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "relay"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	c := k.start(t)
+	defer c.kill()
+	for i := range 10 {
+		if err := k.send(book, fmt.Sprintf("m%d", i), "hello\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.drain(t, book, 0)
+	if f := k.check(book); f.acked != 10 || len(f.wrong) > 0 {
+		t.Errorf("%v: %q", f, f.wrong)
+	}
+	if text, _ := c.text(); text != "" {
+		t.Errorf("the log was to be lost: %s", text)
+	}
+}

@@ -1,0 +1,5 @@
+//go:build torture && mutants
+
+package main
+
+const withMutants = true
