@@ -19,6 +19,7 @@ func TestCases(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				f.run(t, c, func(bases []*testCase, o *outcome) {
+					o.foreign = *casesFlag != ""
 					c.check(bases, o)
 					readable(o.t, o.report)
 				})

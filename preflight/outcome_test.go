@@ -21,6 +21,7 @@ type outcome struct {
 	report   *preflight.Report
 	asked    []string
 	took     time.Duration
+	foreign  bool     // the case is not one of ours
 	clock    *clocked // of a case with a history or looks
 	serving  *preflight.Gate
 }
@@ -63,7 +64,7 @@ func (c *testCase) check(bases []*testCase, o *outcome) {
 // implied unknowns need no name in a file of others: those that never count, and those
 // behind a verdict of unknown of which none is named. Our own cases name them all.
 func (o *outcome) implied(named []wanted, f preflight.Finding) bool {
-	if *casesFlag == "" || f.Status != preflight.Unknown {
+	if !o.foreign || f.Status != preflight.Unknown {
 		return false
 	}
 	v, err := o.verdict(f.Source, f.Sender)
