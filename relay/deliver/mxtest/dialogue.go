@@ -309,7 +309,7 @@ func (d *dialogue) data() bool {
 // replies is the code that a rule answers with; 0: none. Without a rule it is the usual one.
 func (r *rule) replies(usual int) (code int) {
 	switch {
-	case r == nil:
+	case r == nil, r.do == "hold":
 		return usual
 	case r.do == "raw":
 		_, _ = fmt.Sscanf(r.text, "%d", &code)
