@@ -32,7 +32,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,10 +63,8 @@ type choices struct {
 	rounds                                     int
 }
 
-// whole tells whether the run is one to be published.
-func (c choices) whole() bool {
-	return c.workloads == "" && c.only == "" && c.scale == 1 && c.profile == ""
-}
+// whole tells whether all of it is measured.
+func (c choices) whole() bool { return c.workloads == "" && c.only == "" && c.profile == "" }
 
 func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 	if len(args) > 0 {
@@ -196,7 +193,12 @@ func onDisk(dir string) error {
 
 // inside makes the lab and holds the tournament.
 func inside(ctx context.Context, c choices, work string, out io.Writer) (err error) {
-	if err := sandbox.InTurn(sandbox.Settle, func() error { return mountCounters(work) }, wireUp, openFiles); err != nil {
+	var o others
+	err = sandbox.InTurn(sandbox.Settle, func() error { return mountCounters(work) }, wireUp, openFiles, func() (err error) {
+		o, err = newOthers(work, filepath.Base(work))
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("settle in: %w", err)
 	}
 	l, err := newLab(&lab{
@@ -214,11 +216,10 @@ func inside(ctx context.Context, c choices, work string, out io.Writer) (err err
 			b.systems = append(b.systems, s)
 		}
 	}
-	began := time.Now()
 	if err := b.hold(ctx); err != nil {
 		return err
 	}
-	text := b.report(thisMachine(work, began))
+	text := b.report(thisMachine(work, o))
 	fmt.Fprint(out, text)
 	if !c.whole() {
 		fmt.Fprintf(os.Stderr, "relay-bench: %s is left as it is: only part of it was measured\n", c.page)

@@ -136,20 +136,24 @@ func statValue(text, name string) (int64, error) {
 	return 0, fmt.Errorf("no %s in it", name)
 }
 
-// sample memory again and again, at the cost of one part in fifty of a processor.
+// sample memory again and again, at the cost of a few hundredths of a processor.
 func (g *group) sample() {
 	for {
 		began := time.Now()
-		n := g.memory()
-		g.mu.Lock()
-		g.peak = max(g.peak, n)
-		g.mu.Unlock()
+		g.note()
 		select {
-		case <-time.After(max(100*time.Millisecond, 50*time.Since(began))):
+		case <-time.After(min(max(100*time.Millisecond, 50*time.Since(began)), time.Second)):
 		case <-g.stop:
 			return
 		}
 	}
+}
+
+func (g *group) note() {
+	n := g.memory()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.peak = max(g.peak, n)
 }
 
 // memory of all processes: each page that is in memory, shared ones once (PSS).
@@ -172,6 +176,7 @@ func (g *group) memory() (sum int64) {
 
 // peakMemory since it was last asked.
 func (g *group) peakMemory() int64 {
+	g.note()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := g.peak

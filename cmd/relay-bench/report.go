@@ -67,7 +67,7 @@ func ratios(of, to []figures, pick func(figures) float64) (all []float64) {
 // report of all that was measured, in Markdown.
 func (b *tournament) report(machine string) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "%s\n\n### Targets\n\n| ratio, in one run | wanted | measured (min–max) | |\n|---|---|---|---|\n", machine)
+	fmt.Fprintf(&out, "%s Rounds: %d.\n\n### Targets\n\n| ratio, in one run | wanted | measured (min–max) | |\n|---|---|---|---|\n", machine, b.rounds)
 	for _, t := range targets {
 		all := t.ratio(b)
 		if len(all) == 0 {
@@ -88,7 +88,7 @@ func (b *tournament) report(machine string) string {
 	for _, r := range b.results {
 		if r.workload.name != last {
 			last = r.workload.name
-			fmt.Fprintf(&out, "\n### %s: %s; %d messages\n\n", last, r.workload.title, r.workload.messages)
+			fmt.Fprintf(&out, "\n### %s\n\n", r.workload.words())
 			out.WriteString("| | accepts a second | end to end a second (min–max) | of Postfix | of the durable ceiling | processor ms a message | memory MiB | 250 after, p50 / p99 ms | syncs a message |\n|---|---|---|---|---|---|---|---|---|\n")
 		}
 		out.WriteString(b.row(r))
