@@ -15,7 +15,8 @@ import (
 // lab is the small internet of a run: names, addresses, and the sink behind them.
 type lab struct {
 	net        func(i, j int) netip.Addr // address number j of network number i of it
-	smtp       int                       // port of exchangers
+	smtp       netip.AddrPort            // where the sink listens; its port is that of exchangers
+	clients    netip.Prefix              // where the generator comes from
 	submission netip.AddrPort            // where the system under test listens
 	source     netip.Addr                // where it sends from
 	dns        *dnstest.Server
@@ -110,7 +111,7 @@ func newLab(l *lab, resolver netip.AddrPort) (*lab, error) {
 	if l.dns, err = dnstest.StartAt(resolver.String(), l.zones(false)...); err != nil {
 		return nil, err
 	}
-	if l.sink, err = newSink(fmt.Sprintf("0.0.0.0:%d", l.smtp)); err != nil {
+	if l.sink, err = newSink(l.smtp.String()); err != nil {
 		return nil, errors.Join(err, l.dns.Close())
 	}
 	return l, nil

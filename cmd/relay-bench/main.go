@@ -202,8 +202,8 @@ func inside(ctx context.Context, c choices, work string, out io.Writer) (err err
 		return fmt.Errorf("settle in: %w", err)
 	}
 	l, err := newLab(&lab{
-		net: bench, smtp: 25, source: bench(ours, 25),
-		submission: netip.AddrPortFrom(bench(ours, 26), 2525),
+		net: bench, smtp: netip.MustParseAddrPort("0.0.0.0:25"), source: bench(ours, 25),
+		clients: netip.PrefixFrom(bench(ours, 0), 24), submission: netip.AddrPortFrom(bench(ours, 26), 2525),
 	}, netip.AddrPortFrom(bench(ours, 53), 53))
 	if err != nil {
 		return err

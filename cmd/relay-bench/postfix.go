@@ -32,6 +32,10 @@ type postfixSystem struct {
 
 func (*postfixSystem) name() string { return "Postfix" }
 
+func (*postfixSystem) settings(l *lab, _ string) string {
+	return mainCF + "\n# In master.cf no service is in a chroot, and smtpd listens at " + l.submission.String() + " only.\n# With DKIM: smtpd_milters = unix:/var/spool/postfix/opendkim/sock, milter_default_action = tempfail.\n"
+}
+
 func (p *postfixSystem) start(ctx context.Context, l *lab, dir string, g *group, dkim bool) error {
 	p.root = filepath.Join(dir, "root")
 	spool := filepath.Join(p.root, "var/spool/postfix")
@@ -95,7 +99,7 @@ func (p *postfixSystem) signer(ctx context.Context, l *lab, dir string, g *group
 		func() error { return os.Chmod(filepath.Join(p.root, "etc/k1.pem"), 0o600) },
 		func() error { return p.run("install", "-d", "-o", "opendkim", "/var/spool/postfix/opendkim") },
 		func() error {
-			return p.write("etc/opendkim.conf", fmt.Sprintf("Mode s\nSocket local:/var/spool/postfix/opendkim/sock\nUMask 0000\nUserID opendkim\nDomain %s\nSelector k1\nKeyFile /etc/k1.pem\nCanonicalization relaxed/relaxed\nOversignHeaders From\nInternalHosts %s/24\nSyslog no\n", senderDomain, l.net(ours, 0)))
+			return p.write("etc/opendkim.conf", fmt.Sprintf("Mode s\nSocket local:/var/spool/postfix/opendkim/sock\nUMask 0000\nUserID opendkim\nDomain %s\nSelector k1\nKeyFile /etc/k1.pem\nCanonicalization relaxed/relaxed\nOversignHeaders From\nInternalHosts %s\nSyslog no\n", senderDomain, l.clients))
 		},
 	)
 	if err != nil {

@@ -93,8 +93,15 @@ func (b *tournament) report(machine string) string {
 		}
 		out.WriteString(b.row(r))
 	}
+	out.WriteString("\n### Settings\n\n")
+	for _, s := range b.systems {
+		fmt.Fprintf(&out, "%s:\n\n%s\n", s.name(), fenced(s.settings(b.lab, "/var/lib/relay-bench")))
+	}
 	return out.String()
 }
+
+// fenced is a text as Markdown shows it unchanged.
+func fenced(text string) string { return "```\n" + strings.TrimSpace(text) + "\n```\n" }
 
 // row of a contestant: medians of its rounds.
 func (b *tournament) row(r result) string {

@@ -22,6 +22,8 @@ type system interface {
 	// start it with an empty queue under dir, its processes in g's control group. It
 	// takes mail when start returns.
 	start(ctx context.Context, l *lab, dir string, g *group, dkim bool) error
+	// settings are those of a run in dir without DKIM.
+	settings(l *lab, dir string) string
 	// drop takes away what start made beside processes and files, when those have ended.
 	drop() error
 	// said is the end of what it wrote, for when something went wrong.
@@ -106,6 +108,8 @@ type relaySystem struct {
 func (*relaySystem) name() string { return "relay" }
 func (*relaySystem) drop() error  { return nil }
 
+func (*relaySystem) settings(l *lab, dir string) string { return relaySettings(l, dir, false) }
+
 func (r *relaySystem) start(ctx context.Context, l *lab, dir string, g *group, dkim bool) error {
 	r.socket = filepath.Join(dir, "admin.sock")
 	config := filepath.Join(dir, "relay.toml")
@@ -170,7 +174,7 @@ dnsbl = []
 
 [submission]
 listen = [%[6]q]
-trusted = ["%[9]s/24"]
+trusted = [%[9]q]
 
 [delivery]
 port = %[7]d
@@ -181,5 +185,5 @@ port = %[10]d
 
 [admin]
 socket = %[11]q
-`, filepath.Join(dir, "state"), l.source, senderDomain, key, domain(0), l.submission, l.smtp, l.dns.Addr(), l.net(ours, 0), l.dns.Addr().Port(), filepath.Join(dir, "admin.sock"))
+`, filepath.Join(dir, "state"), l.source, senderDomain, key, domain(0), l.submission, l.smtp.Port(), l.dns.Addr(), l.clients, l.dns.Addr().Port(), filepath.Join(dir, "admin.sock"))
 }
