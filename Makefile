@@ -1,12 +1,13 @@
 # make         builds bin/relay
 # make test    all that must be green: format, vet, staticcheck, every test with the race detector, a short fuzz
 # make interop among real servers, in namespaces of its own; as root, on Debian (installs mmdebstrap, iproute2)
+# make bench   how fast it is, beside Postfix on this machine; half an hour, as root, on Debian; writes docs/benchmarks.md
 # make fuzz    every fuzz target for FUZZTIME executions (5000x; a time such as 1m works too)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5000x
 
-.PHONY: build test lint fuzz interop demo clean need-go need-cc need-debian
+.PHONY: build test lint fuzz interop bench demo clean need-go need-cc need-debian
 
 build: need-go
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/relay ./cmd/relay
@@ -35,6 +36,9 @@ interop: need-go need-debian
 	go test -c -tags interop -o bin/interop.test ./cmd/interop
 	cd cmd/interop && ../../bin/interop.test -test.timeout 5m -test.parallel 6
 
+bench: need-go need-debian
+	go run ./cmd/relay-bench $(BENCHFLAGS)
+
 demo: need-go
 	go run ./cmd/demo
 
@@ -48,7 +52,7 @@ need-cc:
 	@command -v $${CC:-cc} >/dev/null || command -v gcc >/dev/null || { echo "the race detector needs a C compiler: apt-get install gcc libc6-dev"; exit 1; }
 
 need-debian:
-	@[ "$$(id -u)" = 0 ] || { echo "namespaces and private roots need root: sudo make interop"; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "namespaces and private roots need root: try again with sudo"; exit 1; }
 	@command -v apt-get >/dev/null || { echo "the servers are Debian's packages: run it on Debian, or in a container of it that may make namespaces"; exit 1; }
 	@command -v mmdebstrap >/dev/null && command -v ip >/dev/null && command -v nsenter >/dev/null || \
 		{ apt-get update -q && apt-get install -q -y --no-install-recommends mmdebstrap iproute2 util-linux; }
