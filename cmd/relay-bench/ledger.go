@@ -69,14 +69,17 @@ func (l *ledger) fault(err error) {
 	}
 }
 
-// sound says why the run's figures do not count: something was doubled or changed.
+// errUnsound is a run whose figures do not count: mail was doubled or changed.
+var errUnsound = errors.New("mail was doubled or changed")
+
+// sound says whether the run is not one of those.
 func (l *ledger) sound() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.count > len(l.faults) {
-		return errors.Join(append(l.faults, fmt.Errorf("and %d more", l.count-len(l.faults)))...)
+	if l.count == 0 {
+		return nil
 	}
-	return errors.Join(l.faults...)
+	return fmt.Errorf("%w, %d times: %w", errUnsound, l.count, errors.Join(l.faults...))
 }
 
 // acks is how long each message waited for its 250, sorted.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -99,7 +98,9 @@ func (c *client) open(ctx context.Context) error {
 		c.in = bufio.NewReaderSize(conn, 1024)
 	}
 	c.in.Reset(conn)
-	conn.SetDeadline(time.Now().Add(runLimit)) // once: it costs a timer
+	if end, ok := ctx.Deadline(); ok {
+		conn.SetDeadline(end)
+	}
 	if err := c.hear("220"); err != nil {
 		return err
 	}

@@ -216,11 +216,12 @@ func inside(ctx context.Context, c choices, work string, out io.Writer) (err err
 			b.systems = append(b.systems, s)
 		}
 	}
-	if err := b.hold(ctx); err != nil {
-		return err
-	}
+	err = b.hold(ctx)
 	text := b.report(thisMachine(work, o))
 	fmt.Fprint(out, text)
+	if err != nil {
+		return err
+	}
 	if !c.whole() {
 		fmt.Fprintf(os.Stderr, "relay-bench: %s is left as it is: only part of it was measured\n", c.page)
 		return nil

@@ -57,7 +57,7 @@ func (b *tournament) runs(workload, name string) []figures {
 // ratios of a figure, round by round; rounds that one of them did not finish have none.
 func ratios(of, to []figures, pick func(figures) float64) (all []float64) {
 	for i := range min(len(of), len(to)) {
-		if of[i].Missing == 0 && to[i].Missing == 0 && pick(to[i]) != 0 {
+		if of[i].done() && to[i].done() && pick(to[i]) != 0 {
 			all = append(all, pick(of[i])/pick(to[i]))
 		}
 	}
@@ -105,24 +105,14 @@ func fenced(text string) string { return "```\n" + strings.TrimSpace(text) + "\n
 
 // row of a contestant: medians of its rounds.
 func (b *tournament) row(r result) string {
-	var done []figures
 	for _, f := range r.runs {
-		if f.Missing == 0 {
-			done = append(done, f)
+		if why := f.unfinished(); why != "" {
+			return fmt.Sprintf("| %s | | %s | | | | | | |\n", r.name, why)
 		}
-	}
-	if len(done) < len(r.runs) {
-		missing := r.runs[len(r.runs)-1]
-		for _, f := range r.runs {
-			if f.Missing > missing.Missing {
-				missing = f
-			}
-		}
-		return fmt.Sprintf("| %s | | not finished in %v: up to %d of %d missing | | | | | | |\n", r.name, runLimit, missing.Missing, missing.Sent)
 	}
 	of := func(pick func(figures) float64) spread {
 		var all []float64
-		for _, f := range done {
+		for _, f := range r.runs {
 			all = append(all, pick(f))
 		}
 		return spreadOf(all)
@@ -152,6 +142,17 @@ func (b *tournament) row(r result) string {
 		of(func(f figures) float64 { return f.Accept }).Median, through.Median, through.Min, through.Max,
 		ratio("Postfix"), ratio(durableName), cpu, memory,
 		ms(func(f figures) time.Duration { return f.P50 }), ms(func(f figures) time.Duration { return f.P99 }), syncs)
+}
+
+// unfinished says why a run has no figures; "" if it has.
+func (f figures) unfinished() string {
+	switch {
+	case f.Fault != "":
+		return f.Fault
+	case f.Missing > 0:
+		return fmt.Sprintf("not finished in %v: %d of %d missing", runLimit, f.Missing, f.Sent)
+	}
+	return ""
 }
 
 // Between these lines of the page stands what the program writes.

@@ -19,7 +19,11 @@ type figures struct {
 	P50, P99 time.Duration // from the final dot to its 250
 	Missing  int           // messages that did not arrive in time; then the other figures do not count
 	Sent     int           // messages that could arrive
+	Fault    string        // why there are no figures at all
 }
+
+// done tells whether the figures count.
+func (f figures) done() bool { return f.Missing == 0 && f.Fault == "" }
 
 // ratings turns a run's ledger into figures.
 func ratings(book *ledger) figures {
@@ -33,9 +37,6 @@ func ratings(book *ledger) figures {
 		Missing: int(book.left.Load()), Sent: n,
 	}
 }
-
-// errUnsound is a run whose mail was changed, doubled or not taken: it has no figures.
-var errUnsound = errors.New("the run does not count")
 
 // measured runs a system on a workload, once, with a queue that was empty.
 func (b *tournament) measured(ctx context.Context, s system, w workload) (f figures, err error) {
@@ -90,7 +91,7 @@ func (b *tournament) prepare(ctx context.Context, g *group, w workload) error {
 		return ctx.Err()
 	}
 	if err := book.sound(); err != nil {
-		return fmt.Errorf("%w: %w", errUnsound, err)
+		return err
 	}
 	if w.waiting > 0 {
 		book := newLedger(w.waiting, func(int) bool { return false })
@@ -119,8 +120,7 @@ func (b *tournament) take(ctx context.Context, g *group, w workload) (f figures,
 	select {
 	case <-book.all:
 	case <-ctx.Done():
-		f := ratings(book)
-		return f, book.sound()
+		return ratings(book), book.sound()
 	}
 	// What is still to be booked is work of these messages too, and one that is to come
 	// twice comes now. Where mail goes on being tried there is no end to wait for.
@@ -134,7 +134,7 @@ func (b *tournament) take(ctx context.Context, g *group, w workload) (f figures,
 		return f, err
 	}
 	if err := book.sound(); err != nil {
-		return f, fmt.Errorf("%w: %w", errUnsound, err)
+		return f, err
 	}
 	f = ratings(book)
 	f.Memory = g.peakMemory()
@@ -216,7 +216,7 @@ func (b *tournament) straight(ctx context.Context, w workload, durable bool) (f 
 		return f, err
 	}
 	if err := book.sound(); err != nil {
-		return f, fmt.Errorf("%w: %w", errUnsound, err)
+		return f, err
 	}
 	f = ratings(book)
 	f.Through = f.Accept // the sink has a message before the generator knows

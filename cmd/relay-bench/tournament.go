@@ -61,6 +61,7 @@ func (b *tournament) hold(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	failed := 0
 	for _, w := range ws {
 		all := b.contestants(w)
 		runs := map[string][]figures{}
@@ -75,11 +76,13 @@ func (b *tournament) hold(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
-				if errors.Is(err, errUnsound) {
-					fmt.Fprintf(b.log, "%s %s: %v\n", w.name, c.name, err)
-					f.Sent, f.Missing = w.messages, w.messages
-				} else if err != nil {
-					return fmt.Errorf("%s, %s: %w", w.name, c.name, err)
+				if err != nil { // the others go on
+					fmt.Fprintf(b.log, "%s round %d, %s: %v\n", w.name, round+1, c.name, err)
+					f.Fault = "the run failed"
+					if errors.Is(err, errUnsound) {
+						f.Fault = errUnsound.Error()
+					}
+					failed++
 				}
 				runs[c.name] = append(runs[c.name], f)
 				fmt.Fprintf(b.log, "%s round %d, %s: %s (%.0f s)\n", w.name, round+1, c.name, f.brief(), time.Since(began).Seconds())
@@ -89,13 +92,16 @@ func (b *tournament) hold(ctx context.Context) error {
 			b.results = append(b.results, result{w, c.name, runs[c.name]})
 		}
 	}
+	if failed > 0 {
+		return fmt.Errorf("%d runs failed; what they said stands above", failed)
+	}
 	return nil
 }
 
 // brief is a run in one line.
 func (f figures) brief() string {
-	if f.Missing > 0 {
-		return fmt.Sprintf("not finished, %d of %d missing", f.Missing, f.Sent)
+	if why := f.unfinished(); why != "" {
+		return why
 	}
 	return fmt.Sprintf("accepts %.0f/s, end to end %.0f/s, 250 after %v (p99 %v), %v a message, %.2f syncs, %d MiB",
 		f.Accept, f.Through, f.P50.Round(10*time.Microsecond), f.P99.Round(10*time.Microsecond), f.CPU.Round(time.Microsecond), f.Syncs, f.Memory>>20)
