@@ -161,10 +161,10 @@ func taker(m *mail, book *ledger, signed bool) func([]byte) error {
 	}
 }
 
-// quiet waits until the group has used less than a twentieth of a processor for half a
-// second, for two minutes at most.
+// quiet waits until the group has used less than a twentieth of a processor for two
+// seconds (on a busy machine it may well get nothing for one), for two minutes at most.
 func (g *group) quiet(ctx context.Context) error {
-	const pause = 500 * time.Millisecond
+	const pause = 2 * time.Second
 	last, err := g.read()
 	for began := time.Now(); err == nil && time.Since(began) < 2*time.Minute; {
 		select {
