@@ -70,23 +70,24 @@ func (b *tournament) measured(ctx context.Context, s system, w workload) (f figu
 	return f, nil
 }
 
-// prepare sends what shall be there before the measured mail: a hundred messages to get
-// going with (processes, connections, names), and those that wait.
+// warmUp is how many messages go first, so that processes, connections and names are there.
+const warmUp = 100
+
+// prepare sends what shall be there before the measured mail: those first ones, and
+// those that wait.
 func (b *tournament) prepare(ctx context.Context, g *group, w workload) error {
 	ctx, cancel := context.WithTimeout(ctx, fillLimit)
 	defer cancel()
-	warm := w
-	warm.messages, warm.bad = 100, false
-	book := newLedger(warm.messages, func(int) bool { return true })
-	m := newMail(w.size)
+	m, book := newMail(w.size), newLedger(warmUp, func(int) bool { return true })
 	b.lab.sink.taking(taker(m, book, w.dkim))
-	if err := (load{to: b.lab.submission.String(), clients: min(w.clients, 20), kept: w.kept, mail: m, rcpt: func(int) string { return workload{}.rcpt(0) }, book: book}).run(ctx); err != nil {
+	first := load{to: b.lab.submission.String(), clients: 20, kept: w.kept, mail: m, rcpt: workload{}.rcpt, book: book}
+	if err := first.run(ctx); err != nil {
 		return err
 	}
 	select {
 	case <-book.all:
 	case <-time.After(time.Minute):
-		return fmt.Errorf("%d of the first %d messages did not arrive in a minute", book.left.Load(), warm.messages)
+		return fmt.Errorf("%d of the first %d messages did not arrive in a minute", book.left.Load(), warmUp)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -94,8 +95,10 @@ func (b *tournament) prepare(ctx context.Context, g *group, w workload) error {
 		return err
 	}
 	if w.waiting > 0 {
-		book := newLedger(w.waiting, func(int) bool { return false })
-		if err := (load{to: b.lab.submission.String(), clients: 100, kept: true, mail: m, rcpt: func(int) string { return "reader@" + deadDomain }, book: book}).run(ctx); err != nil {
+		waiting := load{to: b.lab.submission.String(), clients: 100, kept: true, mail: m,
+			rcpt: func(int) string { return "reader@" + deadDomain },
+			book: newLedger(w.waiting, func(int) bool { return false })}
+		if err := waiting.run(ctx); err != nil {
 			return err
 		}
 	}
@@ -104,8 +107,6 @@ func (b *tournament) prepare(ctx context.Context, g *group, w workload) error {
 
 // take sends the measured mail and waits for it at the sink.
 func (b *tournament) take(ctx context.Context, g *group, w workload) (f figures, err error) {
-	ctx, cancel := context.WithTimeout(ctx, runLimit)
-	defer cancel()
 	m := newMail(w.size)
 	g.peakMemory()
 	before, err := g.read()
@@ -114,12 +115,15 @@ func (b *tournament) take(ctx context.Context, g *group, w workload) (f figures,
 	}
 	book := newLedger(w.messages, w.expected)
 	b.lab.sink.taking(taker(m, book, w.dkim))
-	if err := (load{to: b.lab.submission.String(), clients: w.clients, kept: w.kept, mail: m, rcpt: w.rcpt, book: book}).run(ctx); err != nil {
+	limited, cancel := context.WithTimeout(ctx, runLimit)
+	defer cancel()
+	err = load{to: b.lab.submission.String(), clients: w.clients, kept: w.kept, mail: m, rcpt: w.rcpt, book: book}.run(limited)
+	if err != nil && limited.Err() == nil {
 		return f, err
 	}
 	select {
 	case <-book.all:
-	case <-ctx.Done():
+	case <-limited.Done():
 		return ratings(book), book.sound()
 	}
 	// What is still to be booked is work of these messages too, and one that is to come
