@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -65,7 +66,7 @@ func prepare(work string) error {
 	if err != nil {
 		return err
 	}
-	return rootsOf(ps).Make()
+	return rootsOf(ps).Make(context.Background())
 }
 
 // settleIn is the first thing inside: hosts live in memory, and there is a switch

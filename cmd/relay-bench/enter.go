@@ -49,7 +49,7 @@ func outside(ctx context.Context, c choices) (code int, err error) {
 		return 0, err
 	}
 	if c.only != "relay" {
-		if err := postfixRoot.Make(); err != nil {
+		if err := postfixRoot.Make(ctx); err != nil {
 			return 0, err
 		}
 	}

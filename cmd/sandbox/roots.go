@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Roots are private roots in the user's cache directory. Debian's mail packages exclude
@@ -36,8 +38,8 @@ func (r Roots) dir() string {
 }
 
 // Make sees to it that every root stands in the cache. Until we have ended, nobody
-// else makes or removes any there.
-func (r Roots) Make() error {
+// else makes or removes any there; who uses them now is waited for.
+func (r Roots) Make(ctx context.Context) error {
 	var missing []string
 	for _, tool := range []string{"mmdebstrap", "ip", "nsenter", "apt-get"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -47,7 +49,7 @@ func (r Roots) Make() error {
 	if missing != nil {
 		return fmt.Errorf("no %s here: on Debian, apt-get install mmdebstrap iproute2", strings.Join(missing, ", "))
 	}
-	lock, err := r.lock()
+	lock, err := r.lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,7 +63,7 @@ func (r Roots) Make() error {
 }
 
 // lock the cache for ourselves; the lock ends with us.
-func (r Roots) lock() (*os.File, error) {
+func (r Roots) lock(ctx context.Context) (*os.File, error) {
 	if err := os.MkdirAll(r.dir(), 0o755); err != nil {
 		return nil, err
 	}
@@ -70,7 +72,20 @@ func (r Roots) lock() (*os.File, error) {
 		return nil, err
 	}
 	held = append(held, f)
-	return f, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+	for said := false; ; said = true {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return f, err
+		}
+		if !said {
+			fmt.Fprintf(os.Stderr, "waiting for another run to end, which uses %s\n", r.dir())
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // held keeps the locks' files open.
@@ -94,7 +109,7 @@ func (r Roots) make(name string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("making the root %s: %s\n", name, strings.Join(packages, " "))
+	fmt.Fprintf(os.Stderr, "making the root %s: %s\n", name, strings.Join(packages, " "))
 	c := exec.Command("mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", "--include="+strings.Join(packages, ","), codename(), path+".new", "-")
 	c.Stdin = bytes.NewReader(sources)
 	if out, err := c.CombinedOutput(); err != nil {
