@@ -36,7 +36,6 @@ func (l load) run(ctx context.Context) error {
 		g.Go(func() error {
 			c := &client{load: l}
 			defer c.drop()
-			context.AfterFunc(ctx, c.drop)
 			for {
 				id := int(next.Add(1)) - 1
 				if id >= len(l.book.acked) {
@@ -59,13 +58,14 @@ func (l load) run(ctx context.Context) error {
 // client is one connection of the generator.
 type client struct {
 	load
-	conn atomic.Pointer[net.TCPConn]
+	conn net.Conn    // nil: none is open
+	free func() bool // the end of the context no longer closes it
 	in   *bufio.Reader
 	out  []byte
 }
 
 func (c *client) send(ctx context.Context, id int) error {
-	if c.conn.Load() == nil {
+	if c.conn == nil {
 		if err := c.open(ctx); err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (c *client) send(ctx context.Context, id int) error {
 		}
 	}
 	c.out = append(c.mail.append(c.out[:0], id, sender, c.rcpt(id)), ".\r\n"...)
-	if _, err := c.conn.Load().Write(c.out); err != nil {
+	if _, err := c.conn.Write(c.out); err != nil {
 		return err
 	}
 	c.book.dotted[id] = c.book.now()
@@ -93,7 +93,7 @@ func (c *client) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.conn.Store(conn.(*net.TCPConn))
+	c.conn, c.free = conn, context.AfterFunc(ctx, func() { conn.Close() })
 	if c.in == nil {
 		c.in = bufio.NewReaderSize(conn, 1024)
 	}
@@ -108,7 +108,7 @@ func (c *client) open(ctx context.Context) error {
 }
 
 func (c *client) say(line []byte, code string) error {
-	if _, err := c.conn.Load().Write(line); err != nil {
+	if _, err := c.conn.Write(line); err != nil {
 		return err
 	}
 	return c.hear(code)
@@ -132,7 +132,7 @@ func (c *client) hear(code string) error {
 
 // quit in good order, if a connection is open.
 func (c *client) quit() error {
-	if c.conn.Load() == nil {
+	if c.conn == nil {
 		return nil
 	}
 	err := c.say([]byte("QUIT\r\n"), "221")
@@ -141,7 +141,9 @@ func (c *client) quit() error {
 }
 
 func (c *client) drop() {
-	if conn := c.conn.Swap(nil); conn != nil {
-		conn.Close()
+	if c.conn != nil {
+		c.free()
+		c.conn.Close()
+		c.conn = nil
 	}
 }

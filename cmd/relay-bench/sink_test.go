@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -166,5 +167,18 @@ func TestJournalKeepsAll(t *testing.T) {
 		if strings.Count(string(text), fmt.Sprintf("%03d\n", i)) != 1 {
 			t.Errorf("message %d is not in the journal, once", i)
 		}
+	}
+}
+
+// A run that is called off ends, whatever its clients wait for.
+func TestLoadIsCalledOff(t *testing.T) {
+	s := startSink(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	never := make(chan struct{})
+	t.Cleanup(func() { close(never) }) // before the sink is closed
+	s.taking(func([]byte) error { cancel(); <-never; return nil })
+	l := load{to: s.ln.Addr().String(), clients: 9, mail: newMail(small), rcpt: workload{}.rcpt, book: newLedger(100, everyone)}
+	if err := l.run(ctx); err == nil {
+		t.Error("it says that all was taken")
 	}
 }
