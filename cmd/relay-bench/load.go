@@ -98,9 +98,6 @@ func (c *client) open(ctx context.Context) error {
 		c.in = bufio.NewReaderSize(conn, 1024)
 	}
 	c.in.Reset(conn)
-	if end, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(end)
-	}
 	if err := c.hear("220"); err != nil {
 		return err
 	}
