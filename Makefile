@@ -2,13 +2,14 @@
 # make test    all that must be green: format, vet, staticcheck, every test with the race detector, a short fuzz
 # make interop among real servers, in namespaces of its own; as root, on Debian (installs mmdebstrap, iproute2)
 # make torture kill -9 and power loss, again and again, half an hour or more; as root, on Debian (installs xfsprogs)
+# make bench   how fast it is, beside Postfix on this machine; half an hour, as root, on Debian; writes docs/benchmarks.md
 # make fuzz    every fuzz target for FUZZTIME executions (5000x; a time such as 1m works too)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5000x
 TORTURE ?= -kill-rounds 1000 -ext4-cycles 1000 -xfs-cycles 300
 
-.PHONY: build test lint fuzz interop torture demo clean need-go need-cc need-debian
+.PHONY: build test lint fuzz interop torture bench demo clean need-go need-cc need-debian
 
 build: need-go
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/relay ./cmd/relay
@@ -52,6 +53,9 @@ torture: need-go need-debian
 	$(ALONE) ../../bin/mutants.test -test.v -test.timeout 30m -test.run '^TestMutants$$'
 	$(ALONE) ../../bin/torture.test -test.v -test.timeout 3h -test.run '^(TestReadOnly|TestNoSpace|TestKill|TestPower)$$' -senders 16 $(TORTURE)
 	rm -rf bin/tmp
+
+bench: need-go need-debian
+	go run ./cmd/relay-bench $(BENCHFLAGS)
 
 demo: need-go
 	go run ./cmd/demo

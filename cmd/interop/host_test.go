@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"smtprelay/cmd/sandbox"
 )
 
 // host is a machine of this internet: a network namespace with addresses, and a
@@ -35,28 +37,13 @@ func newHost(work, name, root string, cable int, addrs []netip.Addr) (*host, err
 	if h.log, err = newTranscript(filepath.Join(work, "logs", name+".log")); err != nil {
 		return nil, err
 	}
-	if err := h.mount(root); err != nil {
+	if err := sandbox.Overlay(root, h.dir); err != nil {
 		return nil, fmt.Errorf("root of %s: %w", name, err)
 	}
 	if err := h.connect(cable); err != nil {
 		return nil, fmt.Errorf("network of %s: %w", name, err)
 	}
 	return h, h.listenLog()
-}
-
-func (h *host) mount(root string) error {
-	upper, scratch := filepath.Join(h.dir, "../upper"), filepath.Join(h.dir, "../scratch")
-	for _, dir := range []string{h.dir, upper, scratch} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	return inTurn(
-		func() error {
-			return syscall.Mount("overlay", h.dir, "overlay", 0, "lowerdir="+root+",upperdir="+upper+",workdir="+scratch)
-		},
-		func() error { return syscall.Mount("proc", filepath.Join(h.dir, "proc"), "proc", 0, "") },
-	)
 }
 
 // connect lays the cable and gives the addresses. There is no default route.
@@ -69,7 +56,7 @@ func (h *host) connect(cable int) error {
 		"-n " + h.name + " link set lo up",
 		"-n " + h.name + " link set eth0 up",
 	} {
-		if err := sh("ip", strings.Fields(words)...); err != nil {
+		if err := sandbox.Run("ip", strings.Fields(words)...); err != nil {
 			return err
 		}
 	}
@@ -82,7 +69,7 @@ func (h *host) connect(cable int) error {
 		p := netip.MustParsePrefix(n)
 		for _, a := range h.addrs {
 			if a.Is4() == p.Addr().Is4() {
-				if err := sh("ip", "-n", h.name, "route", "replace", n, "dev", "eth0", "src", a.String()); err != nil {
+				if err := sandbox.Run("ip", "-n", h.name, "route", "replace", n, "dev", "eth0", "src", a.String()); err != nil {
 					return err
 				}
 				break
@@ -95,7 +82,7 @@ func (h *host) connect(cable int) error {
 // address gives it one: it counts from now on, not when the neighbours have been
 // asked whether it is theirs.
 func (h *host) address(a netip.Addr) error {
-	return sh("ip", "-n", h.name, "addr", "add", a.String(), "dev", "eth0", "nodad")
+	return sandbox.Run("ip", "-n", h.name, "addr", "add", a.String(), "dev", "eth0", "nodad")
 }
 
 // allow sets a sysctl of its network.
@@ -145,44 +132,11 @@ var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 
 // run a command to its end; what it said on stderr stands in the error.
 func (h *host) run(user, name string, args ...string) (string, error) {
-	out, err := ended(h.command(user, name, args...))
+	out, err := sandbox.Output(h.command(user, name, args...))
 	if err != nil {
 		err = fmt.Errorf("%s: %s %s: %w", h.name, name, strings.Join(args, " "), err)
 	}
 	return out, err
-}
-
-// ended runs a command that has to end within our patience, and returns what it
-// wrote to standard output; all it wrote stands in the error.
-func ended(c *exec.Cmd) (string, error) {
-	var out, words bytes.Buffer
-	c.Stdout, c.Stderr = &out, &words
-	if c.SysProcAttr == nil {
-		c.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	c.SysProcAttr.Setpgid, c.WaitDelay = true, time.Second
-	if err := c.Start(); err != nil {
-		return "", err
-	}
-	late := time.AfterFunc(patience, func() { syscall.Kill(-c.Process.Pid, syscall.SIGKILL) })
-	err := c.Wait()
-	if !late.Stop() {
-		err = fmt.Errorf("not done in %s: %w", patience, err)
-	}
-	if err != nil {
-		err = fmt.Errorf("%w\n%s%s", err, out.String(), words.String())
-	}
-	return out.String(), err
-}
-
-// inTurn does one after the other, up to the first that fails.
-func inTurn(steps ...func() error) error {
-	for _, do := range steps {
-		if err := do(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // program is one that goes on running.

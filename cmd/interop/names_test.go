@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+
+	"smtprelay/cmd/sandbox"
 )
 
 // nameserver is BIND on a host, authoritative for zones that come and go.
@@ -74,7 +76,7 @@ func (s *nameserver) update(lines ...string) error {
 	defer s.mu.Unlock()
 	c := s.command("", "nsupdate")
 	c.Stdin = strings.NewReader("server 127.0.0.1\ncheck-names off\n" + strings.Join(lines, "\n") + "\nsend\n")
-	_, err := ended(c)
+	_, err := sandbox.Output(c)
 	return err
 }
 

@@ -3,16 +3,16 @@
 package interop
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"syscall"
+
+	"smtprelay/cmd/sandbox"
 )
 
 // workEnv names the directory of this run; that it is set says that we are in
@@ -24,9 +24,6 @@ func inside() bool { return os.Getenv(workEnv) != "" }
 // sandboxed runs this program anew in namespaces of its own. Whatever it starts
 // and mounts there ends with it, and it ends with us.
 func sandboxed() (code int, err error) {
-	if os.Geteuid() != 0 {
-		return 0, errors.New("namespaces and private roots need root: sudo make interop")
-	}
 	work, err := os.MkdirTemp("", "interop")
 	if err != nil {
 		return 0, err
@@ -37,58 +34,11 @@ func sandboxed() (code int, err error) {
 	if err := prepare(work); err != nil {
 		return 0, err
 	}
-	runtime.LockOSThread() // Pdeathsig speaks of this thread
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Env = append(os.Environ(), workEnv+"="+work)
-	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
-		Pdeathsig:  syscall.SIGKILL,
-	}
-	if err := c.Start(); err != nil {
-		return 0, fmt.Errorf("make namespaces: %w", err)
-	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		<-signals
-		c.Process.Kill()
-	}()
-	err = errors.Join(c.Wait(), dropCgroup(cgroupOf(work)))
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return max(exit.ExitCode(), 1), nil
-	}
-	return 0, err
+	return sandbox.Enter(workEnv+"="+work, cgroupOf(work))
 }
 
 // cgroupOf names the control groups of a run, below the root of cgroup2.
 func cgroupOf(work string) string { return filepath.Base(work) }
-
-// dropCgroup removes a control group and those below it, wherever cgroup2 is mounted.
-func dropCgroup(name string) error {
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		return err
-	}
-	for line := range strings.Lines(string(mounts)) {
-		f := strings.Fields(line)
-		if len(f) < 3 || f[2] != "cgroup2" {
-			continue
-		}
-		var groups []string
-		err := filepath.WalkDir(filepath.Join(f[1], name), func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				groups = append(groups, path)
-			}
-			return nil
-		})
-		for _, g := range slices.Backward(groups) {
-			err = errors.Join(err, os.Remove(g))
-		}
-		return err
-	}
-	return nil
-}
 
 // swept removes what is left of a run; the logs too when all went well, else it
 // says where they are.
@@ -122,30 +72,20 @@ func prepare(work string) error {
 	if err != nil {
 		return err
 	}
-	return makeRoots(ps)
+	return rootsOf(ps).Make(context.Background())
 }
 
-// settleIn is the first thing inside: mounts are ours alone, hosts live in memory,
-// and there is a switch for their cables.
+// settleIn is the first thing inside: hosts live in memory, and there is a switch
+// for their cables.
 func settleIn(work string) error {
 	live := filepath.Join(work, "live")
-	return inTurn(
-		func() error { return syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "") },
-		func() error { return syscall.Mount("proc", "/proc", "proc", 0, "") },
+	return sandbox.InTurn(
+		sandbox.Settle,
 		func() error { return syscall.Mount("interop", live, "tmpfs", 0, "mode=755") },
-		func() error { return syscall.Mount("interop", "/run", "tmpfs", 0, "mode=755") },
 		func() error { return syscall.Mkdir("/run/netns", 0o755) },
 		func() error { return os.Setenv("GOTMPDIR", live) }, // of testscript, too
-		func() error { return sh("ip", "link", "set", "lo", "up") },
-		func() error { return sh("ip", "link", "add", "switch", "type", "bridge") },
-		func() error { return sh("ip", "link", "set", "switch", "up") },
+		func() error { return sandbox.Run("ip", "link", "set", "lo", "up") },
+		func() error { return sandbox.Run("ip", "link", "add", "switch", "type", "bridge") },
+		func() error { return sandbox.Run("ip", "link", "set", "switch", "up") },
 	)
-}
-
-// sh runs a command of the machine that the test runs on.
-func sh(name string, args ...string) error {
-	if _, err := ended(exec.Command(name, args...)); err != nil {
-		return fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
-	}
-	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"smtprelay/cmd/sandbox"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -141,7 +143,7 @@ func (s *server) install() error {
 	}
 	// By another process: what we have open for writing while a command starts
 	// could not be executed ("text file busy").
-	if err := sh("install", "-m", "755", filepath.Join(s.work, "bin/relay"), filepath.Join(s.dir, "usr/local/bin/relay")); err != nil {
+	if err := sandbox.Run("install", "-m", "755", filepath.Join(s.work, "bin/relay"), filepath.Join(s.dir, "usr/local/bin/relay")); err != nil {
 		return err
 	}
 	if _, err := s.run("", "sh", "-ec", `
@@ -158,7 +160,7 @@ func (s *server) install() error {
 			}
 		}
 	}
-	return inTurn(
+	return sandbox.InTurn(
 		func() error { return s.write("/etc/relay/smarthost.pem", string(certificate), 0o644) },
 		func() error { return s.write("/etc/relay/smarthost.password", "correct-horse\n", 0o640) },
 		func() error {

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"smtprelay/cmd/sandbox"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -111,7 +113,7 @@ func (b *booted) command(name string, args ...string) *exec.Cmd {
 
 // run a command in there.
 func (b *booted) run(name string, args ...string) (string, error) {
-	out, err := ended(b.command(name, args...))
+	out, err := sandbox.Output(b.command(name, args...))
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
 	}

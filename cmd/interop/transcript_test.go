@@ -8,10 +8,11 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"smtprelay/cmd/sandbox"
 )
 
-// patience bounds every wait for something that must happen.
-const patience = 60 * time.Second
+const patience = sandbox.Patience
 
 // transcript is what programs wrote: kept in a file, and waited for.
 type transcript struct {

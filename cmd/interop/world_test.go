@@ -39,8 +39,9 @@ func newWorld() (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, packages := range packagesOf(ps) {
-		w.roots[name] = rootPath(name, packages)
+	roots := rootsOf(ps)
+	for name := range roots.Packages {
+		w.roots[name] = roots.Path(name)
 	}
 	if err := w.each(ps, func(p *peer) bool { return p.nameserver }, w.startNames); err != nil {
 		return nil, err

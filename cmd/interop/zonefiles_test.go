@@ -58,7 +58,7 @@ func rootOfNames(t *testing.T) string {
 	}
 	for _, p := range ps {
 		if p.nameserver {
-			return rootPath(p.root, packagesOf(ps)[p.root])
+			return rootsOf(ps).Path(p.root)
 		}
 	}
 	t.Fatal("nobody runs BIND")

@@ -23,6 +23,8 @@ var plan = map[string][]string{
 	"cmd/relay":             {"config", "relay", "relay/admin", "relay/deliver", "relay/submit", "relay/sign", "preflight", "preflight/dns"},
 	"cmd/interop":           {},
 	"cmd/demo":              {"preflight/dns", "preflight/dns/dnstest", "relay/deliver/mxtest"},
+	"cmd/relay-bench":       {"cmd/sandbox", "preflight/dns", "preflight/dns/dnstest"},
+	"cmd/sandbox":           {},
 	"config":                {"relay", "relay/submit", "relay/sign", "relay/deliver", "relay/report", "relay/admin", "relay/policy", "relay/dial", "preflight", "preflight/dns"},
 	"relay":                 {"relay/submit", "relay/sign", "relay/deliver", "relay/report", "relay/admin", "relay/policy", "relay/dial", "queue", "queue/disk", "preflight", "preflight/dns"},
 	"relay/submit":          {"queue", "preflight"},

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/user"
@@ -372,6 +373,32 @@ func TestLook(t *testing.T) {
 	}
 	if _, err := serve(t, New(Options{}, store(t), nil)).Look(t.Context(), Form{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("nobody looks: %v", err)
+	}
+}
+
+// Who may open the socket may see where the time goes.
+func TestProfiles(t *testing.T) {
+	s := New(Options{}, nil, nil)
+	serve(t, s)
+	c := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", s.o.Socket)
+		},
+	}}
+	for path, want := range map[string]string{
+		"/debug/pprof/goroutine?debug=1": "goroutine profile: total",
+		"/debug/pprof/nothing":           "Unknown profile",
+	} {
+		resp, err := c.Get("http://relay" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %s, %v:\n%.200s", path, resp.Status, err, text)
+		}
 	}
 }
 

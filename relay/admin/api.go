@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"smtprelay/queue"
@@ -42,6 +43,8 @@ func (s *Server) routes() http.Handler {
 		m.Handle("GET /metrics", s.o.Metrics)
 	}
 	m.HandleFunc("POST /api/preflight", s.look)
+	m.HandleFunc("GET /debug/pprof/", pprof.Index) // heap, goroutine and the others by name
+	m.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	return m
 }
 

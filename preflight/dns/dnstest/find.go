@@ -144,7 +144,7 @@ func (s *Server) wildcard(z, name string) string {
 // exists tells whether a name has records, or stands above one that has (RFC 8020: then
 // it exists, without data).
 func (s *Server) exists(name string) bool {
-	if name == ownName || s.zone(name) == name {
+	if name == ownName || s.zone(name) == name || len(s.world.zones.rrs[name]) > 0 && !s.absent(name) {
 		return true
 	}
 	for owner := range s.world.zones.rrs {
