@@ -343,8 +343,13 @@ func (s *server) send() error {
 			if err := s.post(app, strconv.Itoa(s.count), from, to, text); err != nil {
 				return err
 			}
-			said, _ := s.out.since(len(before))
-			p.queued = firstID.FindStringSubmatch(said + `"msg":"accepted","id":""`)[1]
+			if s.relay != nil { // systemd keeps what is said to itself
+				if err := s.out.await(firstID, len(before), s.relay.done); err != nil {
+					return err
+				}
+				said, _ := s.out.since(len(before))
+				p.queued = firstID.FindStringSubmatch(said)[1]
+			}
 			s.sent = append(s.sent, p)
 		}
 	}
