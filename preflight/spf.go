@@ -31,8 +31,9 @@ var spfHeloPresent = &Check{
 		Found:     "mail.example.net has no SPF record (NODATA)",
 		Expected:  "one",
 		Mend:      `mail.example.net. 3600 IN TXT "v=spf1 a -all"`,
+		Do:        Add,
 		Ask:       "whoever runs the zone of the EHLO name",
-		Basis:     "RFC 7208 section 10.1.3 asks for a record at the name that bounces are judged by.",
+		Basis:     "It asks for a record at the name that bounces are judged by.",
 		Receivers: "Those that check the EHLO name by SPF; without a record they learn nothing.",
 	},
 	Run: func(ctx context.Context, p *Probe) Result {
@@ -69,6 +70,7 @@ var spfHeloPass = &Check{
 		Found:     "fail for mail.example.net: no term before -all matches",
 		Expected:  "pass",
 		Mend:      `mail.example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 a -all"`,
+		Do:        Replace,
 		Ask:       "whoever runs the zone of the EHLO name",
 		Quote:     `It is RECOMMENDED that SPF verifiers not only check the "MAIL FROM" identity but also separately check the "HELO" identity ...`,
 		Receivers: "Whoever checks SPF of bounces, which have no other sender.",

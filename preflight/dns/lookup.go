@@ -16,11 +16,6 @@ func LookupAddrs(ctx context.Context, r Resolver, name string, v6 bool) (Set[net
 	return lookup(ctx, r, name, t, func(rr RR) netip.Addr { return rr.Addr })
 }
 
-// LookupPTR asks for the names of an address.
-func LookupPTR(ctx context.Context, r Resolver, addr netip.Addr) (Set[string], error) {
-	return lookup(ctx, r, Reverse(addr), TypePTR, func(rr RR) string { return rr.Host })
-}
-
 // LookupMX asks for the exchangers of a domain, in the order of the answer.
 func LookupMX(ctx context.Context, r Resolver, name string) (Set[MX], error) {
 	return lookup(ctx, r, name, TypeMX, func(rr RR) MX { return MX{Pref: rr.Pref, Host: rr.Host} })
