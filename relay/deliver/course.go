@@ -65,7 +65,7 @@ func (c *course) more() bool {
 }
 
 // anew asks the gate for other hops where that of hops[i] may not be used any more.
-// Without any the rest waits.
+// Without any the rest waits, and whom the remote put off keeps its word.
 func (c *course) anew() (ok bool) {
 	if !c.tried || c.may(c.job.Message, c.hops[c.i].source) {
 		return true
@@ -77,6 +77,9 @@ func (c *course) anew() (ok bool) {
 		c.tell(a)
 	}
 	c.hops, c.i, c.sessions = hops, 0, 0
+	if len(hops) == 0 {
+		c.left, c.aside = append(c.left, c.aside...), nil
+	}
 	return len(hops) > 0
 }
 
