@@ -150,8 +150,8 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 // what a mail was refused for has not been mended. It asks nobody.
 func (g *Gate) Waits(awaited string) bool {
 	if r, ok := readRefusal(awaited); ok {
-		now, before := g.fails(awaited, r)
-		return now || !before
+		now, known := g.fails(r)
+		return !known || !g.broken.note(awaited, now) || now
 	}
 	m, tried := readPassport(awaited)
 	waits := g.weigh(m, g.sights.known).route("", tried).Wait > 0

@@ -18,8 +18,27 @@ type broken struct {
 	seen map[string]bool
 }
 
-// maxBroken things are waited for at once; what is beyond comes by the schedule.
+// maxBroken things are remembered, for mail may be gone that waited for one; what is
+// forgotten comes by the schedule.
 const maxBroken = 10_000
+
+// note whether a thing fails, and tell whether it did before.
+func (b *broken) note(text string, fails bool) (before bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if before = b.seen[text]; !fails {
+		delete(b.seen, text)
+		return before
+	}
+	if !before && len(b.seen) >= maxBroken {
+		for any := range b.seen {
+			delete(b.seen, any)
+			break
+		}
+	}
+	b.seen[text] = true
+	return before
+}
 
 // refusal is what a refused mail waits for: text in the queue, the same for all mail
 // of one sender that was refused for the same from one source.
@@ -43,7 +62,9 @@ func (g *Gate) Mended(m Mail, source string, checks []string) string {
 		r.Author, r.Envelope = m.Author, m.Envelope
 	}
 	text, _ := json.Marshal(r)
-	g.fails(string(text), r)
+	if now, known := g.fails(r); now && known {
+		g.broken.note(string(text), true) // that it passes is for Waits to see: other mail waits for the same
+	}
 	return string(text)
 }
 
@@ -72,31 +93,24 @@ func (g *Gate) Clear(awaited string) bool {
 	if !ok {
 		return !g.Waits(awaited)
 	}
-	now, _ := g.fails(awaited, r)
+	now, known := g.fails(r)
+	if known {
+		g.broken.note(awaited, now)
+	}
 	return !now
 }
 
-// fails tells whether something that a refusal is about fails now, and whether it
-// was seen to before. Of a sender that nobody has looked at nothing is learnt.
-func (g *Gate) fails(text string, r refusal) (now, before bool) {
+// fails tells whether something that a refusal is about fails now. Of a sender that
+// nobody has looked at nothing is known, and it counts as failing.
+func (g *Gate) fails(r refusal) (now, known bool) {
 	m := Mail{Author: r.Author, Envelope: r.Envelope}
 	c := g.weigh(m, g.sights.known)
 	ids := rests(r.Checks)
 	now = c.first || slices.ContainsFunc(slices.Concat(c.host, c.sources[r.Source], c.senders[c.name], c.pairs[pair{r.Source, c.name}]), func(h held) bool {
 		return slices.Contains(ids, h.Check.ID) && (h.Status == Fail || h.Status == Unknown)
 	})
-	b := &g.broken
-	b.mu.Lock()
-	before = b.seen[text]
-	switch {
-	case !now:
-		delete(b.seen, text)
-	case len(b.seen) < maxBroken && !c.first:
-		b.seen[text] = true
-	}
-	b.mu.Unlock()
 	if now {
 		g.waiting(m)
 	}
-	return now, before
+	return now, !c.first
 }

@@ -43,6 +43,9 @@ func TestMended(t *testing.T) {
 				t.Fatal(err)
 			}
 			failed(false)
+			if g.Mended(ours, "wan4", c.checks) != awaited {
+				t.Error("another mail, refused meanwhile, waits for something else")
+			}
 			if g.Waits(awaited) {
 				t.Error("it does not come")
 			}
