@@ -67,7 +67,7 @@ func (c *course) more() bool {
 // anew asks the gate for other hops where that of hops[i] may not be used any more.
 // Without any the rest waits, and whom the remote put off keeps its word.
 func (c *course) anew() (ok bool) {
-	if !c.tried || c.may(c.job.Message, c.hops[c.i].source) {
+	if !c.tried || c.may(c.job.Message, c.hops[c.i].source, c.refused) {
 		return true
 	}
 	hops, err := c.voyage.hops(c.job, c.refused, c.named)
@@ -98,7 +98,7 @@ func (c *course) step() error {
 		c.take(f.turn)
 		return nil
 	}
-	left, rest, t, err := c.carry(c.job, c.left, c.last)
+	left, rest, t, err := c.carry(c.job, c.left, c.last, c.refused)
 	if err != nil {
 		return err
 	}
