@@ -116,6 +116,7 @@ var authAny = &Check{
 		Found:    "neither: SPF softfail for example.net, no DKIM key",
 		Expected: "one",
 		Mend:     `example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 ~all"`,
+		Do:       Replace,
 		Ask:      "whoever runs the zone of the domain; for DKIM you",
 		Basis:    `No standard demands it. Google's guidelines for senders: "Set up SPF or DKIM email authentication for your sending domains."`,
 	},

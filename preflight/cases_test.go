@@ -96,6 +96,9 @@ func (w *witness) Errorf(format string, args ...any) {
 
 // A case that expects what is not so fails, each for the reason given.
 func TestCasesCanFail(t *testing.T) {
+	if *casesFlag != "" {
+		return // these are ours, which name every unknown
+	}
 	const wan6, ptr6 = "@ + source wan6 2001:db8::25", "@ + source wan6 2001:db8::25 with its PTR"
 	for text, complaint := range map[string]string{
 		"- 25.2.0.192.in-addr.arpa PTR = wan4:fail":                                                            "unexpected: wan4/PTR-EXISTS:fail",

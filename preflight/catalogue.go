@@ -56,7 +56,7 @@ func (c *Check) describe(b *strings.Builder) {
 	item := func(label, what string) { fmt.Fprintf(b, "- *%s:* %s\n", label, what) }
 	item("How", c.How)
 	item("Found", code(c.Found)+", *expected:* "+code(c.Expected)+".")
-	item("Mended by", code(c.Mend)+". Ask "+sentenceEnd(c.Ask))
+	item("Mended by", strings.TrimPrefix(mendWords[c.Do]+": ", ": ")+code(c.Mend)+". It is for "+sentenceEnd(c.Ask))
 	item("Rests on", c.rests())
 	item("Receivers", c.actors())
 	item("Severity", c.rights())

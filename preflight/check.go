@@ -64,6 +64,7 @@ type Words struct {
 	Found     string // a failure as it is printed
 	Expected  string // likewise what was wanted
 	Mend      string // what mends it, as it is printed: a record, a setting, a command, or what to do
+	Do        Change // what to do with Mend if it is a record; "" if it is none
 	Ask       string // whom to ask for that
 	Quote     string // a sentence of the first standard in Ref, word for word; "" where it is not quoted
 	Basis     string // what else it rests on

@@ -22,9 +22,9 @@ var dnsAuthConsistent = &Check{
 		How:      "Asks every server of the zones that matter (EHLO name and reverse name for a source; SPF, MX, DMARC and DKIM for a sender domain) for the names we need. All answers have to be alike. A server that refuses, fails or has no authority counts only where another one has; one that is silent counts for nothing.",
 		Found:    "ns2.invalid (127.0.0.2): REFUSED",
 		Expected: "all agree",
-		Mend:     "dig @ns2.invalid example.net SOA +norecurse",
+		Mend:     "Have the name servers of example.net agree",
 		Ask:      "whoever runs the zone",
-		Basis:    "RFC 1912 section 2.8 calls a server that is named for a zone and does not serve it lame, and asks to avoid that.",
+		Basis:    "It calls a server that is named for a zone and does not serve it lame, and asks to avoid that.",
 	},
 	Run: func(ctx context.Context, p *Probe) Result {
 		if p.run.out.Asker == nil {

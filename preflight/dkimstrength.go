@@ -114,6 +114,7 @@ var dkimFlags = &Check{
 		Found:     "k1._domainkey.example.net: t=y (testing)",
 		Expected:  "none",
 		Mend:      `k1._domainkey.example.net. 3600 IN TXT "v=DKIM1; k=rsa; p=..."`,
+		Do:        Replace,
 		Ask:       "whoever runs the zone of the domain",
 		Quote:     "Verifiers MUST NOT treat messages from Signers in testing mode differently from unsigned email, even should the signature fail to verify.",
 		Receivers: "Verifiers, which treat such mail as unsigned.",

@@ -138,7 +138,7 @@ var egressBindable = &Check{
 	Here:     true,
 	Words: Words{
 		How:       "Binds a TCP socket to `bind`, at a port that the system chooses, and closes it again. An address that is on no interface fails, and so does one of another family than the public address. Where the system is short of sockets or memory it is unknown.",
-		Found:     "cannot bind 192.0.2.25: not on any interface",
+		Found:     "cannot bind 192.0.2.26: not on any interface",
 		Expected:  "bindable",
 		Mend:      `bind = "192.0.2.25"`,
 		Ask:       "you, under the [[source]]",

@@ -36,11 +36,11 @@ func (t *text) check(c *Check) {
 	t.field("How", c.How)
 	t.field("Found", c.Found)
 	t.field("Expected", c.Expected)
-	t.field("Mended by", "")
+	t.field("Mended by", mendWords[c.Do])
 	t.gap()
 	t.line("     " + clean(c.Mend, t.o.ASCII))
 	t.gap()
-	t.field("Ask", c.Ask)
+	t.field("By", c.Ask)
 	t.field("Rests on", c.rests())
 	t.field("Severity", c.rights())
 	if len(c.Needs) > 0 {
@@ -55,6 +55,14 @@ func (t *text) check(c *Check) {
 		}
 		t.para(13, "-> "+s.do)
 	}
+}
+
+// mendWords say what to do with the record that mends a finding: one that is to go, or
+// to stand alone, must not be added.
+var mendWords = map[Change]string{
+	Add:     "adding this record",
+	Replace: "this record, instead of what stands there",
+	Remove:  "deleting this record",
 }
 
 // field is a label, and what it is about beside it.
@@ -226,6 +234,7 @@ type jsonCheck struct {
 	Found     string      `json:"found"`
 	Expected  string      `json:"expected"`
 	Mend      string      `json:"mend"`
+	Do        Change      `json:"do,omitempty"`
 	Ask       string      `json:"ask"`
 	Refs      []string    `json:"refs"`
 	Quote     string      `json:"quote,omitempty"`
@@ -262,7 +271,7 @@ func ExplainJSON(w io.Writer, id string) error {
 	switch c, n := byID(idOf(id)), notionOf(idOf(id)); {
 	case c != nil:
 		j := jsonCheck{
-			ID: c.ID, Title: c.Title, Why: c.Why, How: c.How, Found: c.Found, Expected: c.Expected, Mend: c.Mend, Ask: c.Ask,
+			ID: c.ID, Title: c.Title, Why: c.Why, How: c.How, Found: c.Found, Expected: c.Expected, Mend: c.Mend, Do: c.Do, Ask: c.Ask,
 			Refs: append([]string{}, refs(c.Ref)...), Quote: c.Quote, Basis: c.Basis, Severity: c.Severity, Varies: c.Varies,
 			Change: changeWords[c.Change], Follows: follows[c.ID], Scope: c.Scope, Needs: append([]string{}, c.Needs...),
 			Receivers: c.Receivers, Replies: []jsonReply{},

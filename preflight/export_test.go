@@ -23,3 +23,6 @@ func NextLook(g *Gate) time.Time {
 	defer g.mu.RUnlock()
 	return g.due()
 }
+
+// Registries is what a nil list stands for, to take something out of it.
+func Registries() Special { return Special{Prefixes: specialPrefixes, Names: specialNames} }

@@ -69,7 +69,7 @@ func NewGate(p Plan, o Outside, m Memory, log *slog.Logger) *Gate {
 	g.journal.rest = g.open
 	g.sights = newSights(g)
 	g.keys = newKeys(&g.plan, log)
-	g.evidence, g.broken.seen = newEvidence(), map[string]bool{}
+	g.evidence, g.broken.seen = newEvidence(), map[string][]string{}
 	g.now = g.compose(time.Time{})
 	return g
 }
@@ -150,8 +150,8 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 // what a mail was refused for has not been mended. It asks nobody.
 func (g *Gate) Waits(awaited string) bool {
 	if r, ok := readRefusal(awaited); ok {
-		now, before := g.fails(awaited, r)
-		return now || !before
+		failing, known := g.fails(r)
+		return !known || !g.broken.note(awaited, failing)
 	}
 	m, tried := readPassport(awaited)
 	waits := g.weigh(m, g.sights.known).route("", tried).Wait > 0

@@ -19,7 +19,7 @@ type journal struct {
 	rest iter.Seq[held] // all that is open; nil: nothing but what is written
 
 	mu       sync.Mutex
-	findings map[uint64]uint64 // by key: both as hashes, for there may be very many
+	findings map[uint64]uint64 // that are worth a line, by key: both as hashes, for there may be very many
 	verdicts map[string]told
 	daily    time.Time // when open findings are repeated next
 }
@@ -116,8 +116,12 @@ func (j *journal) newFinding(h held) bool {
 	}
 	key, now := hash(h.key()), hash(status)
 	was, known := j.findings[key]
+	if h.Severity == Informational || status == string(Pass) || status == string(Skip) {
+		delete(j.findings, key) // as if it had never been told of: most findings are so
+		return known
+	}
 	j.findings[key] = now
-	return !known || was != now
+	return was != now
 }
 
 func hash(s string) uint64 {

@@ -12,14 +12,53 @@ import (
 // comes at once. Where the check passed all the time nothing is mended, and there is
 // nothing to come for.
 
-// broken remembers what was seen to fail and is waited for.
+// broken remembers what was seen to fail and is waited for: by text of a refusal, the
+// checks of it.
 type broken struct {
 	mu   sync.Mutex
-	seen map[string]bool
+	seen map[string][]string
 }
 
-// maxBroken things are waited for at once; what is beyond comes by the schedule.
+// maxBroken things are remembered, for mail may be gone that waited for one; what is
+// forgotten comes by the schedule.
 const maxBroken = 10_000
+
+// note what fails, and tell whether something was mended since: of what failed
+// before, less is left and nothing else.
+func (b *broken) note(text string, failing []string) (mended bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.seen[text]
+	b.set(text, failing)
+	return len(failing) < len(before) && len(without(failing, before)) == 0
+}
+
+// add what fails to what failed before: that something passes is for note to tell, as
+// other mail waits for the same.
+func (b *broken) add(text string, failing []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	before := b.seen[text]
+	b.set(text, slices.Concat(before, without(failing, before)))
+}
+
+func (b *broken) set(text string, failing []string) {
+	if len(failing) == 0 {
+		delete(b.seen, text)
+		return
+	}
+	if b.seen[text] == nil && len(b.seen) >= maxBroken {
+		for any := range b.seen {
+			delete(b.seen, any)
+			break
+		}
+	}
+	b.seen[text] = failing
+}
+
+func without(all, those []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(id string) bool { return slices.Contains(those, id) })
+}
 
 // refusal is what a refused mail waits for: text in the queue, the same for all mail
 // of one sender that was refused for the same from one source.
@@ -43,7 +82,9 @@ func (g *Gate) Mended(m Mail, source string, checks []string) string {
 		r.Author, r.Envelope = m.Author, m.Envelope
 	}
 	text, _ := json.Marshal(r)
-	g.fails(string(text), r)
+	if failing, known := g.fails(r); known {
+		g.broken.add(string(text), failing)
+	}
 	return string(text)
 }
 
@@ -72,31 +113,26 @@ func (g *Gate) Clear(awaited string) bool {
 	if !ok {
 		return !g.Waits(awaited)
 	}
-	now, _ := g.fails(awaited, r)
-	return !now
+	failing, known := g.fails(r)
+	if known {
+		g.broken.note(awaited, failing)
+	}
+	return known && len(failing) == 0
 }
 
-// fails tells whether something that a refusal is about fails now, and whether it
-// was seen to before. Of a sender that nobody has looked at nothing is learnt.
-func (g *Gate) fails(text string, r refusal) (now, before bool) {
+// fails are the checks that a refusal is about and that fail now. Of a sender that
+// nobody has looked at nothing is known.
+func (g *Gate) fails(r refusal) (failing []string, known bool) {
 	m := Mail{Author: r.Author, Envelope: r.Envelope}
 	c := g.weigh(m, g.sights.known)
-	ids := rests(r.Checks)
-	now = c.first || slices.ContainsFunc(slices.Concat(c.host, c.sources[r.Source], c.senders[c.name], c.pairs[pair{r.Source, c.name}]), func(h held) bool {
-		return slices.Contains(ids, h.Check.ID) && (h.Status == Fail || h.Status == Unknown)
-	})
-	b := &g.broken
-	b.mu.Lock()
-	before = b.seen[text]
-	switch {
-	case !now:
-		delete(b.seen, text)
-	case len(b.seen) < maxBroken && !c.first:
-		b.seen[text] = true
+	all := slices.Concat(c.host, c.sources[r.Source], c.senders[c.name], c.pairs[pair{r.Source, c.name}])
+	for _, id := range rests(r.Checks) {
+		if slices.ContainsFunc(all, func(h held) bool { return h.Check.ID == id && (h.Status == Fail || h.Status == Unknown) }) {
+			failing = append(failing, id)
+		}
 	}
-	b.mu.Unlock()
-	if now {
+	if c.first || len(failing) > 0 {
 		g.waiting(m)
 	}
-	return now, before
+	return failing, !c.first
 }

@@ -43,6 +43,9 @@ func TestMended(t *testing.T) {
 				t.Fatal(err)
 			}
 			failed(false)
+			if g.Mended(ours, "wan4", c.checks) != awaited {
+				t.Error("another mail, refused meanwhile, waits for something else")
+			}
 			if g.Waits(awaited) {
 				t.Error("it does not come")
 			}
@@ -50,6 +53,28 @@ func TestMended(t *testing.T) {
 				t.Error("it comes twice")
 			}
 		})
+	}
+}
+
+// Where several things were named and fail, each that is mended is worth a try; that
+// another fails in its place is not.
+func TestMendedOneByOne(t *testing.T) {
+	b := broken{seen: map[string][]string{}}
+	b.add("x", []string{"PTR-EXISTS", "PTR-NOT-GENERIC"})
+	for _, c := range []struct {
+		failing []string
+		comes   bool
+	}{
+		{[]string{"PTR-EXISTS", "PTR-NOT-GENERIC"}, false},
+		{[]string{"PTR-NOT-GENERIC"}, true},
+		{[]string{"PTR-NOT-GENERIC"}, false},
+		{[]string{"PTR-EXISTS"}, false},
+		{nil, true},
+		{nil, false},
+	} {
+		if comes := b.note("x", c.failing); comes != c.comes {
+			t.Errorf("%v fail: it comes: %t", c.failing, comes)
+		}
 	}
 }
 
@@ -68,7 +93,7 @@ func TestMendedIsBounded(t *testing.T) {
 		t.Error("of a sender that nobody has looked at something is known")
 	}
 	for n := range maxBroken {
-		g.broken.seen[fmt.Sprint(n)] = true
+		g.broken.seen[fmt.Sprint(n)] = []string{"PTR-EXISTS"}
 	}
 	if awaited := g.Mended(ours, "wan4", []string{"PTR-EXISTS"}); !g.Waits(awaited) || len(g.broken.seen) != maxBroken {
 		t.Errorf("%d are remembered", len(g.broken.seen))

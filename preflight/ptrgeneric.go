@@ -19,6 +19,7 @@ var ptrNotGeneric = &Check{
 		Found:    `192-0-2-25.dyn.isp.example.org looks like a provider's default (the address +3, "dyn" +3)`,
 		Expected: "a name of your own",
 		Mend:     "25.2.0.192.in-addr.arpa. 3600 IN PTR mail.example.net.",
+		Do:       Replace,
 		Ask:      "whoever runs the reverse zone: the provider of the address as a rule",
 		Basis:    "No standard demands it; the score follows what rspamd, SpamAssassin and Haraka do.",
 	},

@@ -50,6 +50,7 @@ const RecordTTL = time.Hour
 // (RFC 1035 section 3.3.14), quoted.
 func Quote(text string) string {
 	var b strings.Builder
+	b.Grow(len(text) + 2 + len(text)/255*3)
 	for first := true; first || text != ""; first = false {
 		if !first {
 			b.WriteByte(' ')

@@ -47,8 +47,9 @@ func (g *Gate) all() History {
 	g.sights.mu.Lock()
 	defer g.sights.mu.Unlock()
 	for _, n := range g.sights.listed {
-		maps.Copy(h.Entries, n.history.Entries)
-		h.Past = append(h.Past, n.history.Past...)
+		of := n.history()
+		maps.Copy(h.Entries, of.Entries)
+		h.Past = append(h.Past, of.Past...)
 	}
 	return h
 }

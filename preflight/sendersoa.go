@@ -20,6 +20,7 @@ var senderSOA = &Check{
 		Found:    "gone.example.net does not exist (NXDOMAIN)",
 		Expected: "NOERROR",
 		Mend:     "gone.example.net. 3600 IN MX 10 mx.gone.example.net.",
+		Do:       Add,
 		Ask:      "whoever runs the zone of the domain",
 		Basis:    "No standard demands it. Yahoo's list of error codes says that it asks for SOA, and answers 451 or 554 where that fails.",
 	},

@@ -43,7 +43,7 @@ type sights struct {
 type sight struct {
 	key     string
 	who     Sender
-	history History
+	past    []Past    // what simply passes
 	began   time.Time // the last look at it
 	era     uint64    // of that look
 	next    time.Time
@@ -52,17 +52,31 @@ type sight struct {
 	verdict Verdict
 	under   int // the look at host and sources that the verdict is of
 
-	// What is not simply good; that no resolver answered counts as the sender's.
-	// There may be very many: a report shares the findings.
-	open  []Finding
+	// What is not simply good, the open ones first; that no resolver answered counts
+	// as the sender's. There may be very many: a report shares the findings, and what
+	// is remembered of them is not kept twice.
+	found []Finding
 	marks []mark    // of each
+	open  []Finding // of found
 	told  []Finding // in reports: all, or else open
 }
 
-// mark is what a held finding has besides.
+// mark is what a held finding has besides, and its Entry.
 type mark struct {
 	stale  bool
 	settle time.Time
+
+	kept   bool // there is an Entry
+	inputs string
+	cached time.Duration
+	odd    *odd // nil: nothing of it
+}
+
+// odd is what few entries have.
+type odd struct {
+	doubt         string
+	first         time.Time
+	looks, silent int
 }
 
 func newSights(g *Gate) *sights {
@@ -87,12 +101,37 @@ func (s Sender) nobody() bool { return s.Domain == "" }
 // blank is a sender of whom nothing is known.
 func blank(who Sender) *sight {
 	n := &sight{key: who.key(), who: who}
-	n.open, n.marks = split(unseen())
+	n.found, n.marks = split(unseen())
+	n.open = n.found
 	return n
 }
 
 // known tells whether there is anything to go by.
-func (n *sight) known() bool { return n.looked || len(n.history.Entries)+len(n.history.Past) > 0 }
+func (n *sight) known() bool {
+	return n.looked || len(n.past) > 0 || slices.ContainsFunc(n.marks, func(m mark) bool { return m.kept })
+}
+
+// history is what is remembered of the sender.
+func (n *sight) history() History {
+	h := History{Past: n.past}
+	for i, m := range n.marks {
+		if !m.kept {
+			continue
+		}
+		if h.Entries == nil {
+			h.Entries = map[string]Entry{}
+		}
+		f, o := n.found[i], odd{}
+		if m.odd != nil {
+			o = *m.odd
+		}
+		h.Entries[f.key()] = Entry{
+			Inputs: m.inputs, Result: f.Result, WaitsFor: f.WaitsFor, Since: f.Since, Good: f.Good,
+			Doubt: o.doubt, First: o.first, Looks: o.looks, Silent: o.silent, Cached: m.cached, Settle: m.settle,
+		}
+	}
+	return h
+}
 
 // whole tells whether reports tell all of every sender.
 func (s *sights) whole() bool { return len(s.listed) <= wholeReport }
@@ -138,7 +177,7 @@ func (n *sight) informed() *sight {
 func (s *sights) observe(old *sight, o onlook, fs []Finding) (*sight, []held) {
 	p, now := *o.plan, o.now
 	p.Senders, p.SmartHosts = []Sender{old.who}, nil
-	h, hs := observeUnder(o.base, old.history, &p, fs, now, o.start || !old.looked)
+	h, hs := observeUnder(o.base, old.history(), &p, fs, now, o.start || !old.looked)
 	if old.who.null() {
 		h, hs = h.notice(hs)
 	}
@@ -172,8 +211,9 @@ func (h History) notice(hs []held) (History, []held) {
 
 // keep what has to be remembered of a look.
 func (n *sight) keep(h History, hs []held, now time.Time, whole bool) {
-	n.history = h.fold(now)
-	var open []held
+	h = h.fold(now)
+	n.past = h.Past
+	var open, rest []held
 	stale := map[string]bool{} // by source; "" is the sender's own
 	for _, f := range hs {
 		of := ""
@@ -182,18 +222,57 @@ func (n *sight) keep(h History, hs []held, now time.Time, whole bool) {
 		}
 		switch good := f.Status == Pass && !f.Settle.After(now) && len(f.ContradictedBy) == 0; {
 		case f.Severity == Informational || f.Status == Skip || good && !f.Stale:
+			rest = append(rest, f)
 			continue
-		case good && (f.Severity != Mandatory || stale[of]):
-			continue // one says it for all
+		case good && (f.Severity != Mandatory || stale[of]): // one says it for all
+			rest = append(rest, f)
+			continue
 		case good:
 			stale[of] = true
 		}
-		f.Evidence = nil
 		open = append(open, f)
 	}
-	n.open, n.marks = split(open)
+	rest = slices.DeleteFunc(rest, func(f held) bool { _, kept := h.Entries[f.key()]; return !kept })
+	n.found, n.marks = split(append(open, rest...))
+	for i := range n.found {
+		n.found[i].Evidence = nil
+		if e, ok := h.Entries[n.found[i].key()]; ok {
+			m := &n.marks[i]
+			m.kept, m.inputs, m.cached = true, e.Inputs, e.Cached
+			if o := (odd{e.Doubt, e.First, e.Looks, e.Silent}); o != (odd{}) {
+				m.odd = &o
+			}
+		}
+	}
+	share(n.found)
+	n.open = n.found[:len(open):len(open)]
 	if n.told = n.open; whole {
 		n.told, _ = split(hs)
+	}
+}
+
+// share has findings that say the same keep it once.
+func share(fs []Finding) {
+	said := map[string]string{}
+	for i := range fs {
+		f := &fs[i]
+		for _, text := range []*string{&f.Found, &f.Expected, &f.Remedy.Title, &f.Remedy.Who, &f.Remedy.Zone, &f.Remedy.Message, &f.Remedy.Setting} {
+			if same, ok := said[*text]; ok {
+				*text = same
+			}
+			said[*text] = *text
+		}
+		for _, o := range fs[:i] {
+			if slices.Equal(f.Remedy.Records, o.Remedy.Records) {
+				f.Remedy.Records = o.Remedy.Records
+			}
+			if slices.Equal(f.Remedy.Steps, o.Remedy.Steps) {
+				f.Remedy.Steps = o.Remedy.Steps
+			}
+			if slices.Equal(f.Remedy.Servers, o.Remedy.Servers) {
+				f.Remedy.Servers = o.Remedy.Servers
+			}
+		}
 	}
 }
 
@@ -204,7 +283,7 @@ func split(hs []held) (fs []Finding, ms []mark) {
 	}
 	fs, ms = make([]Finding, len(hs)), make([]mark, len(hs))
 	for i, h := range hs {
-		fs[i], ms[i] = h.Finding, mark{h.Stale, h.Settle}
+		fs[i], ms[i] = h.Finding, mark{stale: h.Stale, settle: h.Settle}
 	}
 	return fs, ms
 }
@@ -217,7 +296,8 @@ func (s *sights) silenced(old *sight, unreachable Finding, o onlook) *sight {
 	n.silent++
 	n.next = o.now.Add(step(silentSteps, n.silent))
 	if !n.known() {
-		n.open, n.marks = split(believed([]Finding{unreachable}))
+		n.found, n.marks = split(believed([]Finding{unreachable}))
+		n.open = n.found
 	}
 	return &n
 }
@@ -234,8 +314,7 @@ func (s *sights) recall(old *sight, plan *Plan, h History, now time.Time) (n *si
 	}
 	_, hs = observe(h, &p, fs, now, false)
 	c := *old
-	c.keep(History{}, hs, now, s.whole())
-	c.history = h
+	c.keep(h.unfold(), hs, now, s.whole())
 	return &c, hs
 }
 

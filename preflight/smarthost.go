@@ -30,7 +30,7 @@ var smartHostNotSelf = &Check{
 		How:       "Looks up the addresses of the smart host and compares address and port with our own listeners, those on all interfaces included. One of ours fails.",
 		Found:     "192.0.2.200:587 is us (192.0.2.200)",
 		Expected:  "another host",
-		Mend:      "192.0.2.200:587 is an address that this relay listens on.",
+		Mend:      "Name another smart host than ourselves",
 		Ask:       "you, under [[smarthost]]",
 		Quote:     `Simple counting of the number of "Received:" header fields in a message has proven to be an effective, although rarely optimal, method of detecting loops in mail systems.`,
 		Receivers: "None: mail would never leave.",

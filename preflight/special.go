@@ -48,11 +48,6 @@ func (s Special) Name(name string) (rule string, special bool) {
 	return "", false
 }
 
-// Registries is what a nil list stands for, to take something out of it.
-func Registries() Special {
-	return Special{Prefixes: specialPrefixes, Names: specialNames}
-}
-
 // The IANA registries of special-purpose addresses (RFC 6890, RFC 8190), and
 // multicast, from which nothing can be sent.
 var specialPrefixes = []SpecialPrefix{

@@ -1,9 +1,11 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -29,8 +31,9 @@ var spfHeloPresent = &Check{
 		Found:     "mail.example.net has no SPF record (NODATA)",
 		Expected:  "one",
 		Mend:      `mail.example.net. 3600 IN TXT "v=spf1 a -all"`,
+		Do:        Add,
 		Ask:       "whoever runs the zone of the EHLO name",
-		Basis:     "RFC 7208 section 10.1.3 asks for a record at the name that bounces are judged by.",
+		Basis:     "It asks for a record at the name that bounces are judged by.",
 		Receivers: "Those that check the EHLO name by SPF; without a record they learn nothing.",
 	},
 	Run: func(ctx context.Context, p *Probe) Result {
@@ -67,6 +70,7 @@ var spfHeloPass = &Check{
 		Found:     "fail for mail.example.net: no term before -all matches",
 		Expected:  "pass",
 		Mend:      `mail.example.net. 3600 IN TXT "v=spf1 ip4:192.0.2.25 a -all"`,
+		Do:        Replace,
 		Ask:       "whoever runs the zone of the EHLO name",
 		Quote:     `It is RECOMMENDED that SPF verifiers not only check the "MAIL FROM" identity but also separately check the "HELO" identity ...`,
 		Receivers: "Whoever checks SPF of bounces, which have no other sender.",
@@ -181,25 +185,38 @@ func added(old []string, text string) (all []string) {
 
 // better is the record with all that can be put right in it. Where it asks for too
 // much, terms that let nobody in go; where it is too long, networks are put together.
+// A term that evaluators pass over is not given a meaning that leaves too little for
+// the others.
 func (p *Probe) better(ctx context.Context, n *spfNode) suggestion {
 	dead := p.dead(ctx, n)
-	suggest := func(sparing bool) suggestion {
+	suggest := func(more ...func(spfTerm) string) suggestion {
 		return suggestSPF(n.Records, p.Plan.egresses(), func(t spfTerm) string {
 			why := unwanted(t, dead)
-			if why == "" && sparing {
-				why = p.idle(ctx, n, t)
+			for _, also := range more {
+				why = cmp.Or(why, also(t))
 			}
 			return why
 		})
 	}
-	s := suggest(false)
+	s := suggest()
+	idle := func(t spfTerm) string { return p.idle(ctx, n, t) }
 	if lookups, voids := p.costs(ctx, n.Domain, s.Text); lookups > spfFew || len(voids) > spfVoids {
-		s = suggest(true)
+		s = suggest(idle)
+	}
+	if lookups, voids := p.costs(ctx, n.Domain, s.Text); lookups > spfLookups || len(voids) > spfVoids {
+		s = suggest(idle, passedOver)
 	}
 	if !n.fits(s.Text) {
 		s.Text = packed(s.Text)
 	}
 	return s
+}
+
+func passedOver(t spfTerm) string {
+	if t.Mild {
+		return "it has counted for nothing, and there is no room for its look-ups"
+	}
+	return ""
 }
 
 // unwanted says why a term has to go, "" for one that stays.
@@ -219,7 +236,11 @@ func unwanted(t spfTerm, dead map[string]string) string {
 
 // tooWide networks make receivers doubt the record.
 func tooWide(t spfTerm) bool {
-	return t.Prefix.IsValid() && t.Qualifier == '+' && (t.Prefix.Addr().Is4() && t.Prefix.Bits() < 16 || t.Prefix.Addr().Is6() && t.Prefix.Bits() < 32)
+	return t.Prefix.IsValid() && t.Qualifier == '+' && wide(t.Prefix)
+}
+
+func wide(net netip.Prefix) bool {
+	return net.Addr().Is4() && net.Bits() < 16 || net.Addr().Is6() && net.Bits() < 32
 }
 
 // envelope is the domain of the sender's MAIL FROM.

@@ -251,11 +251,15 @@ var txtString = regexp.MustCompile(`"([^"]*)"`)
 
 // check returns how many senders were kept.
 func (w *spfWorld) check(t *testing.T) int {
-	var before []netip.Addr
+	var meant []netip.Addr
 	for _, m := range w.meant {
-		before = append(before, w.allowed(t, w.publish(t, []string{m}))...)
+		meant = append(meant, w.allowed(t, w.publish(t, []string{m}))...)
 	}
-	before = append(before, w.allowed(t, w.publish(t, w.records))...)
+	before := w.allowed(t, w.publish(t, w.records))
+	// What was meant may be more than a record has room for: then what stands counts.
+	if !slices.ContainsFunc(before, func(a netip.Addr) bool { return !slices.Contains(meant, a) }) {
+		before = append(before, meant...)
+	}
 	printed, failed := "", []Finding{}
 	for _, f := range w.findings() {
 		if f.Status != Fail || len(f.Remedy.Records) == 0 {

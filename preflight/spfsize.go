@@ -93,6 +93,7 @@ var spfLeftovers = &Check{
 		Found:     "spf2.0/pra ip4:192.0.2.25 -all; type SPF: v=spf1 ip4:198.51.100.1 -all",
 		Expected:  "none",
 		Mend:      `example.net. 3600 IN TXT "spf2.0/pra ip4:192.0.2.25 -all"`,
+		Do:        Remove,
 		Ask:       "whoever runs the zone of the domain",
 		Quote:     "SPF records MUST be published as a DNS TXT (type 16) Resource Record (RR) [RFC1035] only.",
 		Receivers: "None reads them any more.",

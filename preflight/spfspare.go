@@ -152,7 +152,8 @@ func merged(nets []netip.Prefix) (all []netip.Prefix) {
 	return all
 }
 
-// sum is the network that two make up, the first not after the second, if they do.
+// sum is the network that two make up, the first not after the second, if they do and
+// it is none that the record would be doubted for.
 func sum(a, b netip.Prefix) (netip.Prefix, bool) {
 	if a.Contains(b.Addr()) {
 		return a, true
@@ -161,5 +162,5 @@ func sum(a, b netip.Prefix) (netip.Prefix, bool) {
 		return a, false
 	}
 	up := netip.PrefixFrom(a.Addr(), a.Bits()-1).Masked()
-	return up, up.Contains(b.Addr())
+	return up, up.Contains(b.Addr()) && !wide(up)
 }

@@ -16,6 +16,9 @@ func TestPackedKeepsSenders(t *testing.T) {
 		"v=spf1 ip6:2001:db8::/33 ip6:2001:db8:8000::/33 redirect=a.test": "v=spf1 ip6:2001:db8::/32 redirect=a.test",
 		"v=spf1 +ip4:192.0.2.77/24 ip4:192.0.2.1":                         "v=spf1 ip4:192.0.2.0/24",
 		"v=spf1": "v=spf1",
+		// Never so wide that SPF-NOT-PERMISSIVE would have it taken out again.
+		"v=spf1 ip4:10.0.0.0/16 ip4:10.1.0.0/16 ip4:11.0.0.0/17 ip4:11.0.128.0/17": "v=spf1 ip4:10.0.0.0/16 ip4:10.1.0.0/16 ip4:11.0.0.0/16",
+		"v=spf1 ip6:2001:db8::/32 ip6:2001:db9::/32":                               "v=spf1 ip6:2001:db8::/32 ip6:2001:db9::/32",
 	} {
 		if got := packed(in); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)

@@ -16,7 +16,8 @@ type suggestion struct {
 }
 
 // suggestSPF keeps the terms of the records in their order, as a union. unwanted
-// says why a term is to go, "" to keep it.
+// says why a term is to go, "" to keep it; of one that was put right, Mild tells
+// whether evaluators passed over what stood there.
 func suggestSPF(records []string, addrs []netip.Addr, unwanted func(spfTerm) string) (s suggestion) {
 	var u merger
 	for _, a := range addrs {
@@ -28,7 +29,9 @@ func suggestSPF(records []string, addrs []netip.Addr, unwanted func(spfTerm) str
 		for _, t := range terms {
 			meant := t.Fixed != ""
 			if meant {
+				mild := t.Mild
 				t = parseTerm(t.Fixed)
+				t.Mild = mild
 			}
 			why := t.Fault
 			if why == "" {

@@ -27,7 +27,7 @@ type Scheduler struct {
 	jitter func() float64
 	failed chan struct{} // there may be failures to report
 
-	wakings atomic.Uint64
+	wakings wakings
 	twice   atomic.Int64 // final dots without a word back
 }
 
@@ -64,10 +64,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // Wake makes due what waits (Attempt.Awaits) for anything that come says has
 // come about. It may be called at any time; what is in a worker's hands at that
-// moment, and is about to be put off, is tried once more.
+// moment, and is about to be put off, is due again if that is what it waits for.
+// come may be asked again later, and from anywhere.
 func (s *Scheduler) Wake(ctx context.Context, come func(awaited string) bool) error {
-	s.wakings.Add(1) // before the store looks: see Trip.missed
-	if err := s.w.Wake(ctx, come); err != nil {
+	if err := s.w.Wake(ctx, s.wakings.next(come)); err != nil {
 		return fmt.Errorf("wake mail: %w", err)
 	}
 	return nil

@@ -57,7 +57,7 @@ func (t *Trip) Next() (Job, bool) {
 	}
 	j := t.ahead[0]
 	t.ahead = t.ahead[1:]
-	t.open[j.Message.ID] = &handed{job: j, at: t.taken, no: t.s.wakings.Load()}
+	t.open[j.Message.ID] = &handed{job: j, at: t.taken, no: t.s.wakings.count()}
 	t.count++
 	return j, true
 }
@@ -153,19 +153,28 @@ func (t *Trip) unanswered(ts []tried) {
 }
 
 // missed wakes what was woken while it was in hand: the word that it has to wait
-// may be older than the waking.
+// may be older than the waking. What waits for something else is left alone, so
+// that no remote hears of mail again because of it.
 func (t *Trip) missed(ctx context.Context, ts []tried) {
-	late := map[string]bool{}
-	no := t.s.wakings.Load()
+	since := map[string]uint64{} // by what is awaited
+	no := t.s.wakings.count()
 	t.mu.Lock()
 	for _, x := range ts {
 		if h := t.open[x.job.Message.ID]; h != nil && h.no != no {
 			for _, a := range x.as {
-				late[a.Awaits] = a.Awaits != ""
+				if old, ok := since[a.Awaits]; a.Awaits != "" && (!ok || h.no < old) {
+					since[a.Awaits] = h.no
+				}
 			}
 		}
 	}
 	t.mu.Unlock()
+	late := map[string]bool{}
+	for awaited, no := range since {
+		if t.s.wakings.since(no, awaited) {
+			late[awaited] = true
+		}
+	}
 	if len(late) == 0 {
 		return
 	}

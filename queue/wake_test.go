@@ -173,6 +173,50 @@ func TestRefusedMailIsWoken(t *testing.T) {
 	})
 }
 
+// What a remote refused is not tried again at once because something else has come
+// about meanwhile; but what itself came about while it was in hand is not missed.
+func TestRefusedInHand(t *testing.T) {
+	for name, c := range map[string]struct {
+		first, later bool // the fault is seen to be mended while it is refused for the first time, or the second
+		want         []time.Duration
+	}{
+		"something else": {want: []time.Duration{0, 5 * m, 15 * m}},
+		"the first time": {first: true, want: []time.Duration{0, 0, 10 * m}},
+		"later":          {later: true, want: []time.Duration{0, 5 * m, 5 * m}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, w *world) {
+				w.put(queue.Message{}, "a.example")
+				var s *queue.Scheduler
+				mended, tries := false, 0
+				come := func(awaited string) bool { // once, as the gate does
+					yes := mended && awaited == "PTR-EXISTS of wan4"
+					mended = mended && !yes
+					return yes
+				}
+				w.deliver = w.each(func(queue.Job, queue.Recipient) queue.Attempt {
+					if tries++; tries > 9 {
+						return queue.Attempt{Outcome: queue.Sent} // it would never end
+					}
+					mended = c.first && tries == 1 || c.later && tries == 2
+					if err := s.Wake(t.Context(), come); err != nil {
+						t.Error(err)
+					}
+					return queue.Attempt{Outcome: queue.Deferred, Ours: true, Host: "mx.example", Stage: "rcpt",
+						Reply: queue.Reply{Code: 550, Status: "5.7.25"}, Class: "PTR-EXISTS", Awaits: "PTR-EXISTS of wan4"}
+				})
+				s = queue.NewScheduler(w.store, w, w, queue.Options{DelayNotice: -1}, w.log).WithoutJitter()
+				ctx, cancel := context.WithTimeout(t.Context(), 16*m)
+				defer cancel()
+				if err := s.Run(ctx); err != nil {
+					t.Fatal(err)
+				}
+				w.wantTries(c.want...)
+			})
+		})
+	}
+}
+
 // Very much mail that is woken at once is worked off as any that is due: a few
 // jobs in hand, a few destinations at a time.
 func TestWakeInNoBurst(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 const (
 	remindEvery = 24 * time.Hour
 	maxReasons  = 10 // told apart in one reminder
+	maxHeaps    = 1000
 )
 
 // remind until ctx ends.
@@ -41,24 +42,30 @@ type heap struct {
 	oldest queue.Entry // its first
 }
 
+// heaps by reason, "others" once there are very many.
+type heaps map[string]*heap
+
+func (hs heaps) add(e queue.Entry, reason string) {
+	if hs[reason] == nil && len(hs) >= maxHeaps {
+		reason = "others"
+	}
+	h := hs[reason]
+	if h == nil {
+		h = &heap{reason: reason, oldest: e}
+		hs[reason] = h
+	}
+	h.count++
+}
+
 // heldMail writes a line for each reason, the one with most mail first.
 func (r *Relay) heldMail(ctx context.Context) error {
-	by := map[string]*heap{}
+	by := heaps{}
 	for e, err := range r.store.List(ctx, queue.Filter{State: queue.Held}) {
 		if err != nil {
 			return err
 		}
 		for _, rc := range e.Recipients {
-			h := by[rc.Reason]
-			if h == nil && len(by) == 100*maxReasons {
-				rc.Reason = "others"
-				h = by[rc.Reason]
-			}
-			if h == nil {
-				h = &heap{reason: rc.Reason, oldest: e}
-				by[rc.Reason] = h
-			}
-			h.count++
+			by.add(e, rc.Reason)
 		}
 	}
 	for i, h := range largest(by) {
@@ -76,7 +83,7 @@ func (r *Relay) heldMail(ctx context.Context) error {
 	return nil
 }
 
-func largest(by map[string]*heap) (hs []*heap) {
+func largest(by heaps) (hs []*heap) {
 	for _, h := range by {
 		hs = append(hs, h)
 	}

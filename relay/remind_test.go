@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -93,4 +94,15 @@ func (l *lines) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b = nil
+}
+
+// However many reasons there are, few of them are kept apart.
+func TestHeldMailOfManyReasons(t *testing.T) {
+	by := heaps{}
+	for n := range 3 * maxHeaps {
+		by.add(queue.Entry{}, fmt.Sprint("450 from mx", n))
+	}
+	if h := by["others"]; len(by) > maxHeaps+1 || h == nil || h.count != 2*maxHeaps {
+		t.Errorf("%d reasons, others %+v", len(by), h)
+	}
 }

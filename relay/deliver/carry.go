@@ -37,13 +37,13 @@ func (s *session) usable() bool {
 // no turn, and last has the attempts of both so far. again means that the
 // exchanger is good for the rest and only the connection, or its source, has had
 // its time.
-func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt) (left, rest []queue.Recipient, t turn, err error) {
+func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Attempt, refused []string) (left, rest []queue.Recipient, t turn, err error) {
 	s := v.s
 	t.next = elsewhere
 	for begun := false; len(rs) > 0; begun = true {
 		base := s.attempt()
 		base.TLS, base.DSN = s.tlsName, s.has("DSN")
-		if begun && !v.may(j.Message, s.source) { // what was open has ended in good order, and nothing new begins
+		if begun && !v.may(j.Message, s.source, refused) { // what was open has ended in good order, and nothing new begins
 			v.note(last, rs, noTurn(base))
 			if t.next == elsewhere {
 				t.next = again

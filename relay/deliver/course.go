@@ -65,9 +65,9 @@ func (c *course) more() bool {
 }
 
 // anew asks the gate for other hops where that of hops[i] may not be used any more.
-// Without any the rest waits.
+// Without any the rest waits, and whom the remote put off keeps its word.
 func (c *course) anew() (ok bool) {
-	if !c.tried || c.may(c.job.Message, c.hops[c.i].source) {
+	if !c.tried || c.may(c.job.Message, c.hops[c.i].source, c.refused) {
 		return true
 	}
 	hops, err := c.voyage.hops(c.job, c.refused, c.named)
@@ -77,6 +77,9 @@ func (c *course) anew() (ok bool) {
 		c.tell(a)
 	}
 	c.hops, c.i, c.sessions = hops, 0, 0
+	if len(hops) == 0 {
+		c.left, c.aside = append(c.left, c.aside...), nil
+	}
 	return len(hops) > 0
 }
 
@@ -95,7 +98,7 @@ func (c *course) step() error {
 		c.take(f.turn)
 		return nil
 	}
-	left, rest, t, err := c.carry(c.job, c.left, c.last)
+	left, rest, t, err := c.carry(c.job, c.left, c.last, c.refused)
 	if err != nil {
 		return err
 	}

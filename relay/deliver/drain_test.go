@@ -105,6 +105,17 @@ func TestVerdictFallsBetweenTransactions(t *testing.T) {
 	}
 }
 
+// Whom the remote put off before the verdict fell keeps the remote's word.
+func TestVerdictFallsAfterADeferral(t *testing.T) {
+	w := newWorld(t, destZone)
+	mx := w.mx("127.0.0.2", "offer LIMITS RCPTMAX=2\nhold dot\nRCPT <a@dest.test> 450 4.2.2 mailbox full")
+	w.put(queue.Message{}, hello, "a@dest.test", "b@dest.test", "c@dest.test")
+	got := falls(t, w, mx, held, nil, 3)
+	is(t, got["a@dest.test"], "deferred rcpt 450 4.2.2")
+	is(t, got["b@dest.test"], "sent dot 250 2.0.0")
+	is(t, got["c@dest.test"], "deferred gate ours")
+}
+
 // Nor is the next exchanger: the first one took its time to say no.
 func TestVerdictFallsBetweenExchangers(t *testing.T) {
 	w := newWorld(t, destZone, "$ORIGIN two.test.\n@ MX 10 mx1.dest.test.\n@ MX 20 b\nb A 127.0.0.3")
@@ -115,4 +126,21 @@ func TestVerdictFallsBetweenExchangers(t *testing.T) {
 	if n := len(second.Conns()); n != 0 {
 		t.Errorf("%d connections to the second", n)
 	}
+}
+
+// Of very many sources the gate is asked about some. One that comes into question
+// only after others were refused is as good as they.
+func TestVerdictOfVeryManySources(t *testing.T) {
+	w := newWorld(t, destZone, "$ORIGIN two.test.\n@ MX 10 b\nb A 127.0.0.3\nb AAAA ::1")
+	w.gate.mu.Lock()
+	w.gate.sources = nil
+	for n := range maxSources {
+		w.gate.sources = append(w.gate.sources, preflight.Source{Name: fmt.Sprint("four", n), Bind: "127.0.0.1", EHLO: "mail.example.test"})
+	}
+	w.gate.sources = append(w.gate.sources, preflight.Source{Name: "six", Bind: "::1", EHLO: "six.example.test"})
+	w.gate.mu.Unlock()
+	w.mx("127.0.0.3", "RCPT 550 5.7.1 no PTR record found, once\nRCPT 450 4.2.0 later")
+	w.mx("::1", "")
+	w.put(queue.Message{}, hello, "a@two.test")
+	is(t, w.run(1)["a@two.test"], "sent dot 250 2.0.0")
 }

@@ -49,9 +49,9 @@ func (d *Deliverer) ask(ctx context.Context, m *queue.Message, to string, refuse
 }
 
 // may tells whether the gate still lets a source send a message: hops were chosen
-// some time ago.
-func (v *voyage) may(m *queue.Message, source string) bool {
-	return source == smartName || slices.ContainsFunc(v.ask(v.ctx, m, v.trip.Domain(), nil, nil).sources,
+// some time ago, without the sources that it was refused from.
+func (v *voyage) may(m *queue.Message, source string, refused []string) bool {
+	return source == smartName || slices.ContainsFunc(v.ask(v.ctx, m, v.trip.Domain(), refused, nil).sources,
 		func(s preflight.Source) bool { return s.Name == source })
 }
 
