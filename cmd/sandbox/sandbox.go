@@ -123,7 +123,9 @@ func Output(c *exec.Cmd) (string, error) {
 	if c.SysProcAttr == nil {
 		c.SysProcAttr = &syscall.SysProcAttr{}
 	}
-	c.SysProcAttr.Setpgid, c.WaitDelay = true, time.Second
+	// Its pipes end when also those have gone on that were being started meanwhile: on a
+	// busy machine that takes a while.
+	c.SysProcAttr.Setpgid, c.WaitDelay = true, 10*time.Second
 	if err := c.Start(); err != nil {
 		return "", err
 	}
