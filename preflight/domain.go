@@ -267,6 +267,7 @@ var mxResolves = &Check{
 	Needs:    []string{"MX-NOT-IP"},
 	Words: Words{
 		How:       "Asks for A and AAAA of each exchanger of the MAIL FROM domain, of 32 at most. Each needs a public address. One without fails, if both answers are definite.",
+		Varies:    "mandatory where no exchanger has an address at all: nobody can answer such a sender, and receivers that try its address refuse it",
 		Found:     "mx2.example.net has no address (NXDOMAIN)",
 		Expected:  "all",
 		Mend:      "example.net. 3600 IN MX 20 mx2.example.net.",
@@ -282,8 +283,10 @@ var mxResolves = &Check{
 		}
 		fix := Remedy{Title: "Repair the exchangers of " + a.Question, Who: "whoever runs the zone of " + a.Name}
 		var found []string
+		known := len(a.Records) > maxExchangers // one of them has an address
 		for _, rr := range a.Records[:min(len(a.Records), maxExchangers)] {
 			ok, why, open := p.reachable(ctx, rr.Host)
+			known = known || p.addressed(ctx, rr.Host)
 			switch {
 			case open != nil:
 				return unknown("all", open)
@@ -301,8 +304,22 @@ var mxResolves = &Check{
 		default:
 			fix.Steps = []string{"Or give it an address record, if it is still in use."}
 		}
-		return fail(fix, "all", "%s", list(found))
+		f := fail(fix, "all", "%s", list(found))
+		if !known {
+			f.Severity = Mandatory
+		}
+		return f
 	},
+}
+
+// addressed tells whether a host has an address, or may have one.
+func (p *Probe) addressed(ctx context.Context, host string) bool {
+	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
+		if a := p.ask(ctx, host, t); !definite(a) || a.Outcome == dns.Present {
+			return true
+		}
+	}
+	return false
 }
 
 // reachable tells whether a host has a public address; open is a question

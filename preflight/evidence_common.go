@@ -65,13 +65,15 @@ var slowSayings = []saying{
 	{row: 61, codes: "4xx/5xx", kind: KindReputation, early: true, held: true,
 		says:  []string{"reputation", "blacklist", "black list", "blocklist", "block list", "denylist", "is blocked", "are blocked", "been blocked", "temporarily blocked", "is listed"},
 		names: []string{"DNSBL-CLEAN"}, do: askThem},
-	{row: 61, codes: "4xx", kind: KindReputation, held: true,
+	{row: 61, codes: "4xx", kind: KindReputation, held: true, // after MAIL, too
 		says:  []string{"poor reputation", "bad reputation", "low reputation", "ip reputation", "reputation of your", "reputation of the sending"},
 		names: []string{"DNSBL-CLEAN"}, do: askThem},
-	{row: 61, codes: "5xx", kind: KindReputation, held: true, doubt: true,
+	{row: 61, codes: "5xx", kind: KindReputation, held: true,
 		says:  []string{"ip reputation", "reputation of your ip", "reputation of the sending", "sending mta's poor reputation"},
 		names: []string{"DNSBL-CLEAN"}, do: askThem},
 }
+
+const begin = "begin with little mail; look at the block lists"
 
 const askThem = "look at the block lists, send less, and ask their postmaster"
 

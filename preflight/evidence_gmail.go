@@ -60,7 +60,10 @@ var gmailSayings = []saying{
 	{row: 15, by: []string{Gmail}, codes: "550", status: "5.7.1", kind: KindOurs, held: true,
 		says:  []string{"is not authorized to send email directly to our servers"},
 		names: []string{"PTR-NOT-GENERIC", "DNSBL-CLEAN"}, do: "a dynamic or residential address: use a smart host"},
+	{row: 16, by: []string{Gmail}, codes: "421/550", status: "4.7.0, 5.7.1", kind: KindOurs,
+		says:  []string{"very low reputation of the sending ip address"},
+		names: []string{"DNSBL-CLEAN"}, do: begin},
 	{row: 16, by: []string{Gmail}, codes: "421/550", status: "4.7.0, 5.7.1", kind: KindOurs, doubt: true,
-		says:  []string{"very low reputation of the sending ip address", "very low reputation of the sending domain"},
-		names: []string{"DNSBL-CLEAN"}, do: "begin with little mail; look at the block lists"},
+		says:  []string{"very low reputation of the sending domain"},
+		names: []string{"DNSBL-CLEAN"}, do: begin},
 }

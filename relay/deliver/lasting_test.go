@@ -97,7 +97,7 @@ func TestSlowOfOneSender(t *testing.T) {
 // the same sender is taken in between: then that message is refused, and no other
 // was ever stopped by it.
 func TestDoubtEndsByOtherMail(t *testing.T) {
-	const doubt = "dot 550 5.7.1 this message is likely suspicious due to the very low reputation of the sending IP address."
+	const doubt = "dot 550 5.7.1 this message is likely suspicious due to the very low reputation of the sending domain."
 	for name, c := range map[string]struct {
 		between, want string // who else sends meanwhile
 	}{
