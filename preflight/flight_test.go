@@ -36,9 +36,7 @@ func TestWhatIsKnownStandsMeanwhile(t *testing.T) {
 			t.Fatal("the first look says no")
 		}
 		time.Sleep(time.Until(g.seen(passerBy).next))
-		c.mu.Lock()
-		c.delay = time.Second
-		c.mu.Unlock()
+		c.slow(time.Second)
 		var asked atomic.Int64
 		c.fault("SERVFAIL", func(name string, q dns.Type) bool {
 			if name == "stranger.example" && q == dns.TypeTXT {
@@ -114,7 +112,7 @@ func TestHurryDuringALook(t *testing.T) {
 		p := manySenders(1)
 		g := NewGate(p, c.outside(), nil, nil)
 		g.Start(t.Context())
-		c.delay = time.Second
+		c.slow(time.Second)
 		var looking sync.WaitGroup
 		looking.Go(func() { g.look(t.Context(), errand{who: p.Senders, out: g.out}) })
 		time.Sleep(1500 * time.Millisecond)
@@ -167,7 +165,7 @@ func TestNoLookOutlivesWatch(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- g.Watch(ctx) }()
-		c.delay = time.Second
+		c.slow(time.Second)
 		hasty, stop := context.WithTimeout(t.Context(), time.Millisecond)
 		defer stop()
 		g.Route(hasty, passerBy, "example.com", nil)

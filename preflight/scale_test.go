@@ -43,8 +43,9 @@ func (c *calm) Query(ctx context.Context, name string, t dns.Type) (*dns.Answer,
 	if c.keep {
 		c.seen = append(c.seen, fmt.Sprintf("%s %d", name, t))
 	}
+	delay := c.delay
 	c.mu.Unlock()
-	if c.delay > 0 && !pause(ctx, c.delay) {
+	if delay > 0 && !pause(ctx, delay) {
 		return &dns.Answer{Question: name, Name: name, Type: t, Detail: "timeout"}, &dns.Error{Name: name, Type: t}
 	}
 	a := &dns.Answer{Question: name, Name: name, Type: t, Rcode: "NOERROR", Outcome: dns.NoData, Server: "test", TTL: 15 * time.Minute, NegTTL: 15 * time.Minute}
@@ -108,6 +109,13 @@ func (c *calm) questions() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.asked
+}
+
+// slow has answers take so long from now on.
+func (c *calm) slow(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delay = d
 }
 
 // forget what was asked.
