@@ -142,6 +142,8 @@ func (w *world) stat(want queue.Stat) {
 
 func (w *world) wantTries(want ...time.Duration) {
 	w.t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !slices.Equal(w.tries, want) {
 		w.t.Fatalf("tried after\n%v, want\n%v", w.tries, want)
 	}
