@@ -188,6 +188,7 @@ func readPassport(text string) (m Mail, tried []string) {
 type mailCase struct {
 	*judgement
 	name   string               // of the sender; "" when nobody is named
+	who    string               // the same for people, with the envelope's domain where it is another
 	counts func(id string) bool // findings that speak to this mail; nil: all
 	first  bool                 // nothing is known of the sender yet
 	next   time.Time            // when more will be known
@@ -217,7 +218,10 @@ func (g *Gate) weigh(m Mail, see func(Sender) *sight) mailCase {
 		return c
 	}
 	s, _ := g.sender(m)
-	c.name = s.Name()
+	c.name, c.who = s.Name(), s.Name()
+	if m.Envelope != "" && m.Envelope != c.name {
+		c.who += " (envelope " + m.Envelope + ")"
+	}
 	sight := see(s)
 	if sight == nil {
 		c.first, c.next = true, time.Now().Add(firstLook)
@@ -261,7 +265,7 @@ func (c mailCase) text() string {
 			break
 		}
 	}
-	return oneLine("mail of "+c.name+" would be refused by its receivers"+reason, 400)
+	return oneLine("mail of "+c.who+" would be refused by its receivers"+reason, 400)
 }
 
 // about the sender and its pairs.

@@ -63,8 +63,8 @@ func (c mailCase) detour(s *Source) detour {
 	source, sender, both := c.source(s.Name), c.ownStanding(), c.pair(s.Name, c.name, c.counts)
 	d := detour{source: s, do: "direct", until: c.next}
 	c.block(&d, source, c.policy.onSource(source.Status), s.Name)
-	c.block(&d, sender, c.policy.onSender(sender.Status), c.name)
-	c.block(&d, both, c.policy.onSender(both.Status), c.name+" from "+s.Name)
+	c.block(&d, sender, c.policy.onSender(sender.Status), c.who)
+	c.block(&d, both, c.policy.onSender(both.Status), c.who+" from "+s.Name)
 	return d
 }
 

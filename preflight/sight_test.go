@@ -96,6 +96,17 @@ func TestGateFirstSightInSilence(t *testing.T) {
 	}
 }
 
+// Where the envelope is of another domain than the author, the reason names both: the
+// one that fails is not the one that everybody sees.
+func TestReasonNamesTheEnvelope(t *testing.T) {
+	w := newGateWorld(t)
+	g := w.gate(t, nil)
+	r := g.Route(t.Context(), Mail{Envelope: "gone.example.org", Author: "example.net"}, "example.com", nil)
+	if want := "of example.net (envelope gone.example.org)"; r.Source != nil || !strings.Contains(r.Why, want) {
+		t.Errorf("route: %+v, want a reason %s", r, want)
+	}
+}
+
 func TestSightsAreBounded(t *testing.T) {
 	s := newSights(&Gate{})
 	s.limit = 2
