@@ -11,6 +11,8 @@ import (
 const (
 	sightsAtOnce = 8   // looks that mail waits for, and as many that it does not
 	maxFlights   = 500 // looks under way or in line; mail of others waits in the queue
+
+	freshAfter = 10 * time.Second // a look is fresh for so long: who is refused may try again at once
 )
 
 // flights are the looks at senders that are under way, by key. sights.mu guards
@@ -31,14 +33,15 @@ func newFlights() *flights {
 	return f
 }
 
-// refresh returns what is known of a sender and, where it is time for a look, the
-// one under way: it is over when the channel is closed.
-func (s *sights) refresh(who Sender) (n *sight, flight <-chan struct{}) {
+// refresh returns what is known of a sender and, where it is time for a look or a fresh
+// one is wanted, the one under way: it is over when the channel is closed.
+func (s *sights) refresh(who Sender, fresh bool) (n *sight, flight <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key, f := who.key(), s.flights
 	n, listed := s.find(key)
-	if n != nil && (listed && n.known() || !s.ready(n, time.Now())) {
+	fresh = fresh && n != nil && time.Since(n.began) >= freshAfter
+	if n != nil && !fresh && (listed && n.known() || !s.ready(n, time.Now())) {
 		return n, nil
 	}
 	if ch, ok := f.by[key]; ok {
@@ -48,7 +51,7 @@ func (s *sights) refresh(who Sender) (n *sight, flight <-chan struct{}) {
 		return n, nil
 	}
 	out, line := s.gate.out, f.first
-	if s.stands(n) {
+	if s.stands(n) && !fresh {
 		out, line = s.gate.paced, f.later
 	}
 	ch := make(chan struct{})

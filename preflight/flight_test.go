@@ -86,20 +86,38 @@ func TestAnOldSightIsNotGoneBy(t *testing.T) {
 
 // Nobody is refused for good for what stood before, once it has been mended.
 func TestARefusalIsFresh(t *testing.T) {
+	p := manySenders(1)
+	listed := p.Senders[0].Domain
+	for name, m := range map[string]Mail{
+		"passer-by":  passerBy,
+		"configured": {Author: listed, Envelope: listed},
+	} {
+		t.Run(name, func(t *testing.T) { refusedUntilMended(t, m) })
+	}
+}
+
+func refusedUntilMended(t *testing.T, m Mail) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &calm{delay: 10 * time.Millisecond}
 		p := manySenders(1)
 		p.Policy.OnSenderFail, p.Policy.Settle = ActReject, 0
+		c.deny(func(name string, q dns.Type) bool { return name == m.Envelope })
 		g := NewGate(p, c.outside(), nil, nil)
 		g.Start(t.Context())
 		defer g.sights.ground()
-		c.deny(func(name string, q dns.Type) bool { return name == "stranger.example" })
-		if r := g.Judge(t.Context(), passerBy); r.Do != ActReject {
+		if r := g.Judge(t.Context(), m); r.Do != ActReject {
 			t.Fatalf("%+v", r)
 		}
+		asked := c.questions()
+		for range 10 { // who tries again at once is not worth a look
+			g.Judge(t.Context(), m)
+		}
+		if n := c.questions(); n != asked {
+			t.Errorf("%d questions for nothing", n-asked)
+		}
 		c.deny(func(string, dns.Type) bool { return false })
-		time.Sleep(2 * time.Minute)
-		if r := g.Judge(t.Context(), passerBy); r.Do != ActSend {
+		time.Sleep(freshAfter)
+		if r := g.Judge(t.Context(), m); r.Do != ActSend {
 			t.Errorf("mended: %+v", r)
 		}
 	})

@@ -137,11 +137,12 @@ func (n *sight) history() History {
 func (s *sights) whole() bool { return len(s.listed) <= wholeReport }
 
 // look returns what is known of a sender, and has it looked at where that is
-// nothing or, of one that nobody else looks at, past its time. It waits for that
-// look only where nothing stands meanwhile, or fresh is wanted. nil: nothing was
-// known when ctx ended; the look goes on without it.
+// nothing or, of one that nobody else looks at, past its time; or where fresh is
+// wanted and the last look is not. It waits for that look only where nothing stands
+// meanwhile, or fresh is wanted. nil: nothing was known when ctx ended; the look goes
+// on without it.
 func (s *sights) look(ctx context.Context, who Sender, fresh bool) *sight {
-	n, flight := s.refresh(who)
+	n, flight := s.refresh(who, fresh)
 	if flight == nil || !fresh && s.stands(n) {
 		return n.informed()
 	}
