@@ -283,10 +283,10 @@ var mxResolves = &Check{
 		}
 		fix := Remedy{Title: "Repair the exchangers of " + a.Question, Who: "whoever runs the zone of " + a.Name}
 		var found []string
-		known := len(a.Records) > maxExchangers // one of them has an address
+		known := len(a.Records) > maxExchangers // one that is not looked at may have an address
 		for _, rr := range a.Records[:min(len(a.Records), maxExchangers)] {
-			ok, why, open := p.reachable(ctx, rr.Host)
-			known = known || p.addressed(ctx, rr.Host)
+			ok, private, why, open := p.reachable(ctx, rr.Host)
+			known = known || ok || private
 			switch {
 			case open != nil:
 				return unknown("all", open)
@@ -312,19 +312,9 @@ var mxResolves = &Check{
 	},
 }
 
-// addressed tells whether a host has an address, or may have one.
-func (p *Probe) addressed(ctx context.Context, host string) bool {
-	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
-		if a := p.ask(ctx, host, t); !definite(a) || a.Outcome == dns.Present {
-			return true
-		}
-	}
-	return false
-}
-
-// reachable tells whether a host has a public address; open is a question
-// without answer that leaves it undecided.
-func (p *Probe) reachable(ctx context.Context, host string) (ok bool, why string, open *dns.Answer) {
+// reachable tells whether a host has a public address, or else others only; open is
+// a question without answer that leaves it undecided.
+func (p *Probe) reachable(ctx context.Context, host string) (ok, private bool, why string, open *dns.Answer) {
 	why = host + " has no address"
 	for _, t := range []dns.Type{dns.TypeA, dns.TypeAAAA} {
 		a := p.ask(ctx, host, t)
@@ -336,10 +326,10 @@ func (p *Probe) reachable(ctx context.Context, host string) (ok bool, why string
 		for _, addr := range addrs(a) {
 			what, special := p.Plan.special(addr)
 			if !special {
-				return true, "", nil
+				return true, false, "", nil
 			}
-			why = fmt.Sprintf("%s is %s, %s", host, addr, what)
+			private, why = true, fmt.Sprintf("%s is %s, %s", host, addr, what)
 		}
 	}
-	return false, why, open
+	return false, private, why, open
 }
