@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -38,6 +39,9 @@ func (s *session) Data(r io.Reader) error {
 	t := s.transaction()
 	if t == nil || len(t.recipients) == 0 {
 		return s.reply(refuse(503, "5.5.1", "no recipients"))
+	}
+	if !s.d.bdat { // said before anything is read: the next command does not wait for the goroutine of a chunk
+		r = data{s.d}
 	}
 	began := time.Now()
 	m, id, err := s.take(t, r)
@@ -74,10 +78,18 @@ func listed(rs []queue.Recipient) []string {
 	return as
 }
 
+// readers are the buffers between what is read of a message and its draft.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxAhead) }}
+
 // take reads a message, stores it and commits it.
 func (s *session) take(t *transaction, r io.Reader) (*message, queue.ID, error) {
 	tx := &text{r: r, limit: s.srv.o.Size}
-	br := bufio.NewReader(tx)
+	br := readers.Get().(*bufio.Reader)
+	br.Reset(tx)
+	defer func() {
+		br.Reset(nil)
+		readers.Put(br)
+	}()
 	h, err := readHeader(br)
 	if err != nil {
 		return nil, "", err
@@ -125,8 +137,7 @@ func (s *session) mayAuthor(m *message) error {
 }
 
 // spool writes header and body to the draft. A body that did not come whole is
-// an error, even where go-smtp thinks it did: a chunk that broke off, a CR
-// that it swallowed.
+// an error, even where go-smtp thinks it did: a chunk that broke off.
 func (s *session) spool(m *message, d io.Writer, body io.Reader) error {
 	rule := &ruler{w: d}
 	if err := m.header.writeTo(rule); err != nil {
@@ -136,11 +147,8 @@ func (s *session) spool(m *message, d io.Writer, body io.Reader) error {
 	if _, err := io.Copy(onlyWriter{rule}, body); err != nil {
 		return err
 	}
-	switch {
-	case s.d.cut:
+	if s.d.cut {
 		return &broken{io.ErrUnexpectedEOF}
-	case s.d.eaten:
-		return errBareCR
 	}
 	m.size, m.wide, m.eight = rule.n, rule.widest > maxWidth, rule.eight
 	return nil

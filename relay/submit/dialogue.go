@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 
 const (
 	maxLine     = 4096  // octets of a command line, CRLF included
+	maxAhead    = 8192  // octets read at once: a short message in one go
 	maxPending  = 16384 // octets of replies that wait to be sent
 	maxCommands = 100   // of a stranger, in a row, that bring no mail forward
 )
@@ -29,6 +31,7 @@ const (
 //   - refuses control characters in commands, which go-smtp would echo,
 //     over-long lines, and BDAT commands whose chunk go-smtp would not swallow;
 //   - does STARTTLS itself: go-smtp goes on in the clear when the handshake fails;
+//   - reads the body of DATA, for the session alone: go-smtp sees its last line;
 //   - ends a session once a body broke off (go-smtp parses its rest as commands),
 //     or was given up between two chunks (go-smtp may then report the result of
 //     one message for the next);
@@ -49,8 +52,7 @@ type dialogue struct {
 	bdat    bool   // what is read now is a chunk,
 	chunk   int64  // of which so many octets are still to come
 	taken   int64  // octets of the chunks of a message that is not complete
-	dot     int    // how far a body line looks like ".\r"
-	eaten   bool   // go-smtp swallowed a CR after a leading dot
+	dots    dots   // how far the body of DATA has been read
 	cut     bool   // a body broke off
 	muted   int    // replies not to be sent
 	moved   bool   // the connection went on under TLS
@@ -60,7 +62,7 @@ type dialogue struct {
 }
 
 func newDialogue(c net.Conn, raw *conn, s *Server) *dialogue {
-	d := &dialogue{Conn: c, raw: raw, server: s, in: bufio.NewReaderSize(c, maxLine)}
+	d := &dialogue{Conn: c, raw: raw, server: s, in: bufio.NewReaderSize(c, maxAhead)}
 	if t, ok := c.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		d.secure = &state
@@ -74,25 +76,31 @@ func (d *dialogue) SetReadDeadline(time.Time) error {
 	if d.moved || d.cut || d.chunk > 0 || d.hung.Load() {
 		return net.ErrClosed
 	}
-	d.command, d.bdat, d.dot, d.eaten = true, false, 0, false
+	d.command, d.bdat, d.dots = true, false, lineStart
 	return nil
 }
 
-// Read returns at most one command line, at most one line of a DATA body, or
-// octets of the current chunk.
+// Read returns octets of one command line, of the current chunk, or the end of
+// a DATA body.
 func (d *dialogue) Read(p []byte) (int, error) {
-	if d.command && len(d.rest) == 0 {
+	switch {
+	case len(d.rest) > 0:
+	case d.command:
 		if err := d.next(); err != nil {
 			return 0, err
 		}
 		d.command = false
+	case d.bdat:
+		return d.body(p)
+	default:
+		if _, err := io.Copy(io.Discard, data{d}); err != nil {
+			return 0, err
+		}
+		d.rest = []byte(".\r\n")
 	}
-	if len(d.rest) > 0 {
-		n := copy(p, d.rest)
-		d.rest = d.rest[n:]
-		return n, nil
-	}
-	return d.body(p)
+	n := copy(p, d.rest)
+	d.rest = d.rest[n:]
+	return n, nil
 }
 
 // next reads a command line that go-smtp may see.
@@ -101,12 +109,7 @@ func (d *dialogue) next() error {
 		if !d.raw.awaitCommand() {
 			return d.dismiss()
 		}
-		if b, _ := d.in.Peek(d.in.Buffered()); bytes.IndexByte(b, '\n') < 0 {
-			if err := d.flush(); err != nil {
-				return err
-			}
-		}
-		line, err := d.in.ReadSlice('\n')
+		line, err := d.readLine()
 		d.raw.gotCommand()
 		switch {
 		case err == bufio.ErrBufferFull:
@@ -119,6 +122,28 @@ func (d *dialogue) next() error {
 		ok, err := d.vet(strings.TrimRight(string(line), " \t\r\n"))
 		if ok || err != nil {
 			return err
+		}
+	}
+}
+
+// readLine waits for a line, having sent the replies that are pending. It holds
+// until the next reading. bufio.ErrBufferFull says that it has no end.
+func (d *dialogue) readLine() ([]byte, error) {
+	for {
+		b, _ := d.in.Peek(d.in.Buffered())
+		b = b[:min(len(b), maxLine)]
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			d.in.Discard(i + 1) //nolint:errcheck // it is buffered
+			return b[:i+1], nil
+		}
+		if len(b) == maxLine {
+			return nil, bufio.ErrBufferFull
+		}
+		if err := d.flush(); err != nil {
+			return nil, err
+		}
+		if _, err := d.in.Peek(len(b) + 1); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -205,28 +230,43 @@ func (d *dialogue) vetChunk(args []string) (bool, error) {
 	return true, nil
 }
 
-// body reads message text. It never reads on into the next command.
+// body reads octets of a chunk. It never reads on into the next command.
 func (d *dialogue) body(p []byte) (int, error) {
 	if err := d.peek(); err != nil {
 		d.cut = true
-		if d.bdat { // go-smtp would take an EOF for the chunk's end, and tell of others for good
-			err = errChunk
-		}
-		return 0, err
+		return 0, errChunk // go-smtp would take an EOF for the chunk's end, and tell of others for good
 	}
 	b, _ := d.in.Peek(d.in.Buffered())
-	if d.bdat {
-		n := copy(p, b[:min(int64(len(b)), d.chunk)])
-		d.chunk -= int64(n)
-		d.in.Discard(n) //nolint:errcheck // it is buffered
-		return n, nil
-	}
-	if i := bytes.IndexByte(b, '\n'); i >= 0 {
-		b = b[:i+1]
-	}
-	n := copy(p, b)
-	d.watchDot(b[:n])
+	n := copy(p, b[:min(int64(len(b)), d.chunk)])
+	d.chunk -= int64(n)
 	d.in.Discard(n) //nolint:errcheck // it is buffered
+	return n, nil
+}
+
+// data reads the body of a DATA command, up to its end, which is io.EOF.
+type data struct{ d *dialogue }
+
+func (r data) Read(p []byte) (n int, err error) {
+	d := r.d
+	for n == 0 && len(p) > 0 {
+		if d.dots == ended {
+			return 0, io.EOF
+		}
+		if d.cut {
+			return 0, io.ErrUnexpectedEOF
+		}
+		if err := d.peek(); err != nil {
+			d.cut = true
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		b, _ := d.in.Peek(d.in.Buffered())
+		var used int
+		n, used = d.dots.unstuff(p, b)
+		d.in.Discard(used) //nolint:errcheck // it is buffered
+	}
 	return n, nil
 }
 
@@ -241,25 +281,6 @@ func (d *dialogue) peek() error {
 	d.raw.awaitBody()
 	_, err := d.in.Peek(1)
 	return err
-}
-
-// watchDot notices ".\rX" at the start of a line: go-smtp drops the CR, which
-// hides from us that the message must be refused.
-func (d *dialogue) watchDot(b []byte) {
-	for _, c := range b {
-		switch {
-		case d.dot == 0 && c == '.', d.dot == 1 && c == '\r':
-			d.dot++
-			continue
-		case d.dot == 2 && c != '\n':
-			d.eaten = true
-		}
-		d.dot = 3
-		break
-	}
-	if len(b) > 0 && b[len(b)-1] == '\n' {
-		d.dot = 0
-	}
 }
 
 // Write keeps what go-smtp says until the client must be waited for.

@@ -2,9 +2,8 @@ package submit
 
 import (
 	"bytes"
+	bin "encoding/binary"
 	"io"
-
-	"github.com/emersion/go-smtp"
 )
 
 // text reads a message as a client sent it and yields what may go on: every
@@ -21,9 +20,8 @@ type text struct {
 	bare int   // LFs without CR
 	cr   bool  // the last octet read was a CR, not yet yielded
 	mid  bool  // within a line
-	raw  [4096]byte
-	buf  []byte // made of raw,
-	out  []byte // and not yet read
+	buf  []byte
+	out  []byte // of buf, not yet read
 	end  error  // what comes after out
 }
 
@@ -32,46 +30,70 @@ var (
 	errNUL    = refuse(550, "5.6.11", "the message has a NUL: what is not text must be encoded")
 )
 
-func (t *text) Read(p []byte) (int, error) {
-	for len(t.out) == 0 {
-		if t.end != nil {
+func (t *text) Read(p []byte) (n int, err error) {
+	for n == 0 && len(p) > 0 {
+		switch {
+		case len(t.out) > 0:
+			n = copy(p, t.out)
+			t.out = t.out[n:]
+		case t.end != nil:
 			return 0, t.end
+		default:
+			n = t.fill(p)
 		}
-		t.fill()
 	}
-	n := copy(p, t.out)
-	t.out = t.out[n:]
 	return n, nil
 }
 
-// fill reads once and converts what came.
-func (t *text) fill() {
-	n, err := t.r.Read(t.raw[:])
+// fill reads once, into p. What came stays there when it is good as it is: n
+// octets. What is not is mended, or refused, on the side: n is 0.
+func (t *text) fill(p []byte) (n int) {
+	n, err := t.r.Read(p)
 	t.size += int64(n)
-	t.buf = t.buf[:0]
 	switch {
-	case t.size > t.limit || err == smtp.ErrDataTooLarge:
+	case t.size > t.limit:
 		t.end = tooLarge(t.limit)
-		return
+		return 0
 	case err != nil && err != io.EOF:
 		t.end = &broken{err}
-		return
+		return 0
+	case err == nil && !t.cr && clean(p[:n]):
+		t.mid = n > 0 && p[n-1] != '\n' || n == 0 && t.mid
+		return n
 	}
-	if bad := t.convert(t.raw[:n]); bad != nil {
+	t.buf = t.buf[:0]
+	if bad := t.convert(p[:n]); bad != nil {
 		t.end = bad
-		return
+		return 0
 	}
 	if err == io.EOF {
 		t.end = io.EOF
 		switch {
 		case t.cr:
 			t.end = errBareCR
-			return
+			return 0
 		case t.mid:
 			t.buf = append(t.buf, "\r\n"...)
 		}
 	}
 	t.out = t.buf
+	return 0
+}
+
+// clean says whether there is no NUL in b, no CR without LF, no LF without CR.
+func clean(b []byte) bool {
+	lines := 0
+	for rest := b; ; lines++ {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 {
+			break
+		}
+		if i == 0 || rest[i-1] != '\r' {
+			return false
+		}
+		rest = rest[i+1:]
+	}
+	return bytes.Count(b, []byte{'\r'}) == lines && bytes.IndexByte(b, 0) < 0
 }
 
 func (t *text) convert(p []byte) error {
@@ -132,13 +154,21 @@ func (r *ruler) Write(p []byte) (int, error) {
 		r.at = 0
 		q = q[i+1:]
 	}
-	if !r.eight {
-		for _, c := range p {
-			if c >= 0x80 {
-				r.eight = true
-				break
-			}
+	r.eight = r.eight || !ascii(p)
+	return r.w.Write(p)
+}
+
+// ascii looks at eight octets at a time.
+func ascii(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if bin.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return false
 		}
 	}
-	return r.w.Write(p)
+	for _, c := range p {
+		if c >= 0x80 {
+			return false
+		}
+	}
+	return true
 }

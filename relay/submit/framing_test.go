@@ -59,7 +59,7 @@ func TestOnlyCRLFDotCRLFEndsAMessage(t *testing.T) {
 	}
 }
 
-// go-smtp drops the CR of ".\rX", so that what it hands on looks clean.
+// go-smtp would drop the CR of ".\rX", so that what it hands on looks clean.
 func TestCRAfterLeadingDotIsSeen(t *testing.T) {
 	h := start(t, trusting())
 	c := h.dial(t)
@@ -70,23 +70,87 @@ func TestCRAfterLeadingDotIsSeen(t *testing.T) {
 		c.send(head + line + "\r\n.\r\n")
 		c.want("550 5.6.11")
 	}
-	for in, want := range map[string]bool{".\rX": true, ".\r\n": false, "..\rX": false, "a.\rX": false, "a\r\n.\rX": true, ".a\r\n.\r\n": false} {
-		for cut := range len(in) + 1 { // however it is cut
-			d := &dialogue{}
-			d.watchDot([]byte(in[:cut]))
-			d.watchDot([]byte(in[cut:]))
-			if strings.Count(in, "\n") == 0 && d.eaten != want {
-				t.Errorf("%q at %d: %v", in, cut, d.eaten)
-			}
-			d = &dialogue{}
-			for i := range in {
-				d.watchDot([]byte(in[i : i+1]))
-			}
-			if d.eaten != want {
-				t.Errorf("%q: %v", in, d.eaten)
-			}
+}
+
+// unstuffed is what stands in wire before the end of the body, read in pieces
+// of step octets into pieces of room octets; rest is what follows the end.
+func unstuffed(wire string, step, room int) (text, rest string, whole bool) {
+	var s dots
+	p := make([]byte, room)
+	for wire != "" && s != ended {
+		n, used := s.unstuff(p, []byte(wire[:min(step, len(wire))]))
+		text += string(p[:n])
+		wire = wire[used:]
+	}
+	return text, wire, s == ended
+}
+
+func TestUnstuff(t *testing.T) {
+	for wire, want := range map[string]string{
+		".\r\nQUIT":            "|QUIT",
+		"a\r\n.\r\nQUIT":       "a\r\n|QUIT",
+		"..a\r\n...\r\n.\r\n":  ".a\r\n..\r\n|",
+		".a\r\n.\r\n":          "a\r\n|",
+		"\r\n.\r\n.\r\n":       "\r\n|.\r\n",
+		"a\n.\r\n":             "a\n.\r\n",
+		"a\r.\r\n":             "a\r.\r\n",
+		"a\r\n.\n\r\n.\r\n":    "a\r\n\n\r\n|",
+		"a\r\n.\rX\r\n.\r\n":   "a\r\n\rX\r\n|",
+		"a\r\n.\r\r\n.\r\n":    "a\r\n\r\r\n.\r\n",
+		"a\r\r\n.\r\n":         "a\r\r\n.\r\n",
+		"a\r\n.\r\n.\r\n.\r\n": "a\r\n|.\r\n.\r\n",
+	} {
+		text, rest, whole := unstuffed(wire, len(wire), 100)
+		if got := text + map[bool]string{true: "|"}[whole] + rest; got != want {
+			t.Errorf("%q: %q, want %q", wire, got, want)
 		}
 	}
+}
+
+// FuzzUnstuff holds it against go-smtp's own reader, in any segmentation.
+func FuzzUnstuff(f *testing.F) {
+	for _, s := range []string{".\r\n", "..\r\n.\r\nx", "\r\r\n.\r\n", ".\r\r\n.\r\n", "a\n.\n.\r\n\r\n.\r\n", "\r\n.\rX\r\n.\r\n"} {
+		f.Add(s, 1, 1)
+		f.Add(s, 3, 2)
+	}
+	f.Fuzz(func(t *testing.T, wire string, step, room int) {
+		text, rest, whole := unstuffed(wire, max(1, step), min(max(1, room), 4096))
+		want, left, end := byOctet(wire)
+		if text != want || rest != left || whole != end {
+			t.Fatalf("%q: %q %q %v, want %q %q %v", wire, text, rest, whole, want, left, end)
+		}
+	})
+}
+
+// byOctet is go-smtp's automaton, but for the CR after a leading dot, which it
+// drops unless LF comes next.
+func byOctet(wire string) (text, rest string, whole bool) {
+	const begin, dot, dotCR, cr, inside = 0, 1, 2, 3, 4
+	state := begin
+	for i := range len(wire) {
+		c := wire[i]
+		switch {
+		case state == begin && c == '.':
+			state = dot
+			continue
+		case state == dot && c == '\r':
+			state = dotCR
+			continue
+		case state == dotCR && c == '\n':
+			return text, wire[i+1:], true
+		case state == dotCR:
+			text += "\r"
+			state = inside
+		case state == cr && c == '\n':
+			state = begin
+		case (state == begin || state == inside) && c == '\r':
+			state = cr
+		default:
+			state = inside
+		}
+		text += string([]byte{c})
+	}
+	return text, "", false
 }
 
 func TestDotsAndEndsSurvive(t *testing.T) {

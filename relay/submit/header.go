@@ -164,6 +164,9 @@ func (h header) writeFields(w io.Writer) error {
 // refold breaks lines that are too long where white space stands: unfolded,
 // the field is the same (RFC 5322 section 2.2.3).
 func refold(f field) ([]byte, error) {
+	if len(f.raw) <= maxWidth+2 {
+		return f.raw, nil
+	}
 	var out []byte
 	for line := range bytes.Lines(f.raw) {
 		for len(line) > maxWidth+2 {
