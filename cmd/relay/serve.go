@@ -34,6 +34,7 @@ start: repair it; 75 something is in the way that may pass: try again later.`,
 				return err
 			}
 			withLog(&o, logger(w.stderr, o))
+			defer holdMemory()()
 			// Neither a closed terminal nor a reader of the log that is gone ends us.
 			signal.Ignore(syscall.SIGPIPE)
 			hup := make(chan os.Signal, 1)

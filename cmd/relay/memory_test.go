@@ -1,0 +1,108 @@
+package main
+
+import (
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
+
+func TestGrowth(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		alive uint64
+		since time.Duration
+		want  int
+	}{
+		{5 * mib, 30 * time.Second, 100}, // little to do
+		{0, time.Second, 1600},
+		{4 * mib, time.Second, 1600},
+		{16 * mib, time.Second, 400}, // 64 MiB more
+		{64 * mib, time.Second, 100},
+		{128 * mib, time.Second, 50},
+		{1024 * mib, time.Second, 40},
+	} {
+		if got := growth(c.alive, c.since); got != c.want {
+			t.Errorf("%d MiB alive, %v after the last collection: %d%%, want %d%%", c.alive/mib, c.since, got, c.want)
+		}
+	}
+}
+
+// What is set is in force, and is gone when it is released.
+func TestHoldMemory(t *testing.T) {
+	t.Setenv("GOGC", "")
+	t.Setenv("GOMEMLIMIT", "")
+	release := holdMemory()
+	t.Cleanup(release)
+	deadline := time.Now().Add(patience)
+	for runtimeSays("/gc/gogc:percent") <= usual { // the pace is set on a goroutine of its own
+		if runtime.GC(); time.Now().After(deadline) {
+			t.Fatalf("collections one after the other, and the heap may grow by %d%%", runtimeSays("/gc/gogc:percent"))
+		}
+	}
+	if got, want := runtimeSays("/gc/gomemlimit:bytes"), uint64(memoryLimit("/")); got != want {
+		t.Errorf("limit %d, want %d", got, want)
+	}
+	release()
+	if got := runtimeSays("/gc/gogc:percent"); got != usual {
+		t.Errorf("%d%% after the release", got)
+	}
+}
+
+func TestOperatorsMemorySettingsPrevail(t *testing.T) {
+	t.Setenv("GOGC", "77")
+	t.Setenv("GOMEMLIMIT", "7GiB")
+	defer debug.SetGCPercent(debug.SetGCPercent(77)) // the runtime read the environment at the start of the process
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(7 << 30))
+	release := holdMemory()
+	runtime.GC()
+	release()
+	if gogc, limit := runtimeSays("/gc/gogc:percent"), runtimeSays("/gc/gomemlimit:bytes"); gogc != 77 || limit != 7<<30 {
+		t.Errorf("%d%%, %d octets", gogc, limit)
+	}
+}
+
+func runtimeSays(name string) uint64 {
+	s := []metrics.Sample{{Name: name}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+func TestMemoryLimit(t *testing.T) {
+	for name, c := range map[string]struct {
+		groups string
+		files  map[string]string
+		want   int64
+	}{
+		"nothing is known": {"", map[string]string{}, math.MaxInt64},
+		"no limit":         {"0::/a\n", map[string]string{"a/memory.max": "max\n"}, math.MaxInt64},
+		"a limit":          {"0::/a/b\n", map[string]string{"a/b/memory.max": "268435456\n"}, 192 << 20},
+		"of a parent":      {"0::/a/b\n", map[string]string{"a/b/memory.max": "max\n", "a/memory.max": "268435456\n"}, 192 << 20},
+		"a soft limit":     {"0::/a\n", map[string]string{"a/memory.max": "536870912\n", "a/memory.high": "268435456\n"}, 192 << 20},
+		"of a container":   {"0::/\n", map[string]string{"memory.max": "268435456\n"}, 192 << 20},
+		"of version 1":     {"4:cpu:/a\n3:memory:/a\n0::/\n", map[string]string{"memory/a/memory.limit_in_bytes": "268435456\n"}, 192 << 20},
+		"none, version 1":  {"3:memory:/\n", map[string]string{"memory/memory.limit_in_bytes": "9223372036854771712\n"}, 9223372036854771712 / 4 * 3},
+		"not a number":     {"0::/a\nodd\n", map[string]string{"a/memory.max": "?\n"}, math.MaxInt64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			c.files["../../../proc/self/cgroup"] = c.groups
+			for path, text := range c.files {
+				path = filepath.Join(root, "sys/fs/cgroup", path)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := memoryLimit(root); got != c.want {
+				t.Errorf("%d, want %d", got, c.want)
+			}
+		})
+	}
+}
