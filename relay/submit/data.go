@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -61,14 +62,14 @@ func (s *session) Data(r io.Reader) error {
 	if m.bare > 0 {
 		s.srv.log.Debug("line ends mended", "id", string(id), "remote", s.remote, "reason", fmt.Sprintf("%d times LF without CR", m.bare))
 	}
-	s.srv.log.Info("accepted", "id", string(id), "from", t.envelope.From, "to", listed(t.recipients),
-		"user", s.who, "remote", s.remote, "size", m.size, "took", time.Since(began))
+	s.srv.log.LogAttrs(s.srv.ctx, slog.LevelInfo, "accepted", slog.String("id", string(id)), slog.String("from", t.envelope.From),
+		slog.Any("to", listed(t.recipients)), slog.String("user", s.who), slog.String("remote", s.remote), slog.Int64("size", m.size), slog.Duration("took", time.Since(began)))
 	return queued(id)
 }
 
 // listed are the recipients for the log, no more than make sense there.
 func listed(rs []queue.Recipient) []string {
-	var as []string
+	as := make([]string, 0, min(len(rs), 21))
 	for _, r := range rs[:min(len(rs), 20)] {
 		as = append(as, r.Address)
 	}

@@ -45,12 +45,17 @@ func (f field) title() string {
 type header []field
 
 // readHeader reads lines up to and with the empty one that ends the section,
-// or to the end of a message that has no body.
+// or to the end of a message that has no body. The fields share their memory;
+// what is appended to one does not touch the next.
 func readHeader(r *bufio.Reader) (header, error) {
-	var h header
-	room, folded := maxHeader, 0
+	h := make(header, 0, 16)
+	text := make([]byte, 0, 1024) // of all of them
+	began, folded := 0, 0         // where the last one begins
 	for {
-		line, err := readLine(r, &room)
+		at := len(text)
+		var err error
+		text, err = readLine(text, r)
+		line := text[at:]
 		switch {
 		case err == io.EOF || err == nil && len(line) == 2:
 			return h, nil
@@ -63,8 +68,7 @@ func readHeader(r *bufio.Reader) (header, error) {
 			if folded++; folded > maxFolded {
 				return nil, refuse(554, "5.6.0", "the header has more than %d continued lines", maxFolded)
 			}
-			f := &h[len(h)-1]
-			f.raw = append(f.raw, line...)
+			h[len(h)-1].raw = slices.Clip(text[began:])
 		default:
 			name, err := fieldName(line)
 			if err != nil {
@@ -73,24 +77,24 @@ func readHeader(r *bufio.Reader) (header, error) {
 			if len(h) >= maxFields {
 				return nil, refuse(554, "5.6.0", "the header has more than %d fields", maxFields)
 			}
-			h = append(h, field{name: name, raw: line})
+			began = at
+			h = append(h, field{name: name, raw: slices.Clip(line)})
 		}
 	}
 }
 
-// readLine reads a line of any length within room.
-func readLine(r *bufio.Reader, room *int) ([]byte, error) {
-	var line []byte
+// readLine reads a line of any length that fits a header that goes on text.
+func readLine(text []byte, r *bufio.Reader) ([]byte, error) {
 	for {
 		part, err := r.ReadSlice('\n')
-		if *room -= len(part); *room < 0 {
-			return nil, refuse(552, "5.3.4", "the header is larger than %d octets", maxHeader)
+		text = append(text, part...)
+		if len(text) > maxHeader {
+			return text, refuse(552, "5.3.4", "the header is larger than %d octets", maxHeader)
 		}
-		line = append(line, part...)
 		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
-		return line, err
+		return text, err
 	}
 }
 
@@ -102,8 +106,39 @@ func fieldName(line []byte) (string, error) {
 	if len(name) == 0 || bytes.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", refuse(554, "5.6.0", "%q is no name of a header field", clip(name))
 	}
-	return strings.ToLower(string(name)), nil
+	return lower(name), nil
 }
+
+// lower is the name of a field in lower case; that of a common one takes no
+// memory.
+func lower(name []byte) string {
+	var b [32]byte
+	if len(name) <= len(b) {
+		for i, c := range name {
+			if c >= 'A' && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b[i] = c
+		}
+		if known, ok := common[string(b[:len(name)])]; ok {
+			return known
+		}
+	}
+	return strings.ToLower(string(name))
+}
+
+// common names of fields.
+var common = func() map[string]string {
+	m := map[string]string{}
+	for _, name := range []string{
+		"bcc", "cc", "content-disposition", "content-transfer-encoding", "content-type", "date", "dkim-signature", "from",
+		"in-reply-to", "list-unsubscribe", "list-unsubscribe-post", "message-id", "mime-version", "received", "references",
+		"reply-to", "return-path", "sender", "subject", "to", "user-agent", "x-mailer",
+	} {
+		m[name] = name
+	}
+	return m
+}()
 
 // clip keeps what is quoted to the client short.
 func clip(b []byte) string {
@@ -133,32 +168,41 @@ func (h header) first(name string) (f field, ok bool) {
 	return h[i], true
 }
 
-// without drops the fields of these names.
+// without is h, which stays as it is, but for the fields of these names.
 func (h header) without(names ...string) header {
-	return slices.DeleteFunc(slices.Clone(h), func(f field) bool { return slices.Contains(names, f.name) })
+	named := func(f field) bool { return slices.Contains(names, f.name) }
+	if !slices.ContainsFunc(h, named) {
+		return slices.Clip(h)
+	}
+	return slices.DeleteFunc(slices.Clone(h), named)
 }
 
-// writeTo writes the section and its empty line, with every line at most
-// maxWidth wide.
+// writeTo writes the section and its empty line at once, with every line at
+// most maxWidth wide.
 func (h header) writeTo(w io.Writer) error {
-	if err := h.writeFields(w); err != nil {
+	text, err := h.text()
+	if err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, "\r\n")
+	_, err = w.Write(append(text, "\r\n"...))
 	return err
 }
 
-func (h header) writeFields(w io.Writer) error {
+// text is the section without the empty line.
+func (h header) text() ([]byte, error) {
+	size := len("\r\n")
+	for _, f := range h {
+		size += len(f.raw)
+	}
+	text := make([]byte, 0, size)
 	for _, f := range h {
 		raw, err := refold(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := w.Write(raw); err != nil {
-			return err
-		}
+		text = append(text, raw...)
 	}
-	return nil
+	return text, nil
 }
 
 // refold breaks lines that are too long where white space stands: unfolded,
@@ -226,13 +270,12 @@ func (s *session) received(t *transaction, id queue.ID, now time.Time) []byte {
 	if s.user != nil {
 		with += "A"
 	}
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "Received: from %s (%s)\r\n\tby %s with %s id %s", vetted(s.c.Hostname()), client, s.srv.o.Hostname, with, id)
+	recipient := ""
 	if len(t.recipients) == 1 && printable(t.recipients[0].Address) {
-		fmt.Fprintf(&b, "\r\n\tfor <%s>", t.recipients[0].Address)
+		recipient = "\r\n\tfor <" + t.recipients[0].Address + ">"
 	}
-	fmt.Fprintf(&b, ";\r\n\t%s\r\n", now.Format(time.RFC1123Z))
-	return b.Bytes()
+	return []byte("Received: from " + vetted(s.c.Hostname()) + " (" + client + ")\r\n\tby " + s.srv.o.Hostname + " with " + with + " id " + string(id) +
+		recipient + ";\r\n\t" + now.Format(time.RFC1123Z) + "\r\n")
 }
 
 // vetted is what a client called itself, or "unknown" where that is neither a

@@ -133,7 +133,12 @@ func (m *mender) head(p part, h header, bare bool) error {
 	if !bare {
 		return h.writeTo(m.w)
 	}
-	return h.writeFields(m.w)
+	text, err := h.text()
+	if err != nil {
+		return err
+	}
+	_, err = m.w.Write(text)
+	return err
 }
 
 // encodedAs says in a header how the body is encoded. At the top of a message

@@ -54,7 +54,9 @@ func (s *session) reply(err error) error {
 
 // queued is the reply to a message that is safe. It is an error only in type:
 // go-smtp has no other way to say more than "OK".
-func queued(id queue.ID) error { return smtpError(250, "2.0.0", "queued as "+string(id)) }
+func queued(id queue.ID) error {
+	return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "queued as " + string(id)}
+}
 
 // smtpError keeps text to one line of ASCII, or of UTF-8 without controls.
 func smtpError(code int, status, text string) error {

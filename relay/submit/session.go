@@ -236,7 +236,8 @@ func (s *session) addRecipient(t *transaction, o *smtp.RcptOptions) error {
 	if err != nil {
 		return err
 	}
-	if t.seen[a.String()] { // once is enough
+	mailbox := a.String()
+	if t.seen[mailbox] { // once is enough
 		return nil
 	}
 	if err := s.user.count(&t.hold, 0, 1); err != nil {
@@ -246,9 +247,9 @@ func (s *session) addRecipient(t *transaction, o *smtp.RcptOptions) error {
 	for i, n := range o.Notify {
 		notify[i] = string(n)
 	}
-	t.seen[a.String()] = true
+	t.seen[mailbox] = true
 	t.recipients = append(t.recipients, queue.Recipient{
-		Address: a.String(), Domain: a.domain, Notify: strings.Join(notify, ","), Original: original,
+		Address: mailbox, Domain: a.domain, Notify: strings.Join(notify, ","), Original: original,
 	})
 	s.d.spent.Store(0)
 	return nil
