@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"bytes"
 	"io"
 	"slices"
 	"strconv"
@@ -130,7 +129,8 @@ func (v *voyage) transaction(j queue.Job, s *session, batch []queue.Recipient) [
 	}
 	t := transaction{
 		mail: s.mailLine(m, size, utf8),
-		body: io.MultiReader(bytes.NewReader(m.Head), body),
+		head: m.Head,
+		body: body,
 		size: size,
 	}
 	ends := make([]end, len(batch))

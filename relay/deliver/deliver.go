@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"smtprelay/preflight"
@@ -98,7 +99,9 @@ type voyage struct {
 // trip does not wait for the same again. Without addr it is all the destination
 // for that source, or for one sender's mail from it.
 type place struct {
-	source, addr, sender string
+	source string
+	addr   netip.AddrPort
+	sender string
 }
 
 type failure struct {
@@ -106,7 +109,7 @@ type failure struct {
 	turn
 }
 
-func (h hop) place() place { return place{source: h.source, addr: h.addr.String()} }
+func (h hop) place() place { return place{source: h.source, addr: h.addr} }
 
 func (v *voyage) jobs() error {
 	for {
@@ -253,6 +256,9 @@ func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
 }
 
 func (v *voyage) tell(a queue.Attempt) {
+	if !v.log.Enabled(v.ctx, slog.LevelDebug) {
+		return
+	}
 	v.log.Debug("tried", "domain", v.trip.Domain(), "host", a.Host, "source", a.Source, "stage", a.Stage,
 		"code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "class", a.Class, "reason", a.Why)
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"smtprelay/relay/dial"
@@ -56,8 +57,9 @@ type session struct {
 	conn    net.Conn
 	in      replies
 	out     *bufio.Writer
-	pace    *pacer
+	pace    pacer
 	t       Timeouts
+	by      time.Time         // when the reply must be there
 	until   time.Time         // no wait lasts longer; zero: no such bound
 	ext     map[string]string // EHLO keywords in upper case, with parameters; nil after HELO
 	tls     tls.ConnectionState
@@ -109,8 +111,10 @@ func (c *client) open(ctx context.Context, h hop) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.log.Debug("connection opened", "host", h.host, "addr", h.addr.String(),
-		"source", h.source, "ehlo", h.ehlo, "tls", s.tlsName)
+	if c.log.Enabled(ctx, slog.LevelDebug) {
+		c.log.Debug("connection opened", "host", h.host, "addr", h.addr.String(),
+			"source", h.source, "ehlo", h.ehlo, "tls", s.tlsName)
+	}
 	return s, nil
 }
 
@@ -146,11 +150,23 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 
 // use talks over conn from now on.
 func (s *session) use(conn net.Conn) {
-	s.conn = conn
-	s.in = newReplies(conn)
-	s.pace = &pacer{s: s}
-	s.out = bufio.NewWriterSize(s.pace, pace)
+	if s.conn = conn; s.out == nil {
+		l := lines.Get().(*line)
+		s.in, s.out = l.in, l.out
+	}
+	s.pace = pacer{s: s}
+	s.in.br.Reset(&s.pace)
+	s.out.Reset(&s.pace)
 }
+
+// line is what a connection is read and written by, with nothing in it.
+type line struct {
+	in  replies
+	out *bufio.Writer
+}
+
+// lines of connections that have ended serve others.
+var lines = sync.Pool{New: func() any { return &line{newReplies(nil), bufio.NewWriterSize(nil, pace)} }}
 
 func (s *session) start(clear bool) error {
 	if s.implicit {
@@ -229,6 +245,12 @@ func (s *session) close() {
 	s.dead = true
 	s.unhook()
 	s.raw.Close()
+	if s.out != nil {
+		s.in.br.Reset(nil)
+		s.out.Reset(nil)
+		lines.Put(&line{s.in, s.out})
+		s.in, s.out = replies{}, nil
+	}
 }
 
 // abort ends the connection so that nothing in flight can be taken for the end

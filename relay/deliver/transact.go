@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"io"
+	"sync"
 	"time"
 )
 
@@ -9,8 +10,8 @@ import (
 type transaction struct {
 	mail string   // the whole line
 	rcpt []string // likewise
-	// body opens the message: Head, then the stored body. Its errors, and those
-	// of reading it, are ours.
+	head []byte   // what the message begins with
+	// body is the rest of it, as stored. Its errors, and those of reading it, are ours.
 	body io.Reader
 	size int64
 	// sending is called before the final dot, with the places in rcpt of those
@@ -194,7 +195,12 @@ func (r *run) data(ok []int) {
 // or the text that came for the whole message.
 func (r *run) send(ok []int) error {
 	w := &dotWriter{w: r.out}
-	_, err := io.CopyBuffer(w, onlyReader{r.body}, make([]byte, 32<<10))
+	_, err := w.Write(r.head)
+	if err == nil {
+		room := rooms.Get().(*[]byte)
+		_, err = io.CopyBuffer(w, onlyReader{r.body}, *room)
+		rooms.Put(room)
+	}
 	if err == nil {
 		err = w.finish()
 	}
@@ -210,6 +216,9 @@ func (r *run) send(ok []int) error {
 	}
 	return nil
 }
+
+// rooms are where pieces of bodies wait between store and connection.
+var rooms = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
 // onlyReader keeps io.Copy from finding a way around its buffer.
 type onlyReader struct{ io.Reader }
