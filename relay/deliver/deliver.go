@@ -55,6 +55,7 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 	if port == 0 {
 		port = 25
 	}
+	r = dns.NewCache(r, maxAnswers)
 	return &Deliverer{
 		gate:  g,
 		mx:    &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
@@ -64,6 +65,9 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		log:   c.log,
 	}
 }
+
+// maxAnswers of DNS are kept: of some thousand destinations.
+const maxAnswers = 5000
 
 // Bounds of one job's way through the exchangers.
 const (
