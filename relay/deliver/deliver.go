@@ -2,7 +2,7 @@
 // host where the gate says so. It speaks SMTP as a client of its own: the own
 // name on every connection, PIPELINING, opportunistic TLS, bounded replies and
 // waits. What the remote did to each recipient goes back to the queue as an
-// Attempt, durably, before the connection is used for anything else.
+// Attempt, durably, before the text of another message goes over that connection.
 //
 // A message is read from the store anew for every transaction. When it cannot
 // be read to its end, the connection is cut and never gets the final dot, so
@@ -94,8 +94,10 @@ type voyage struct {
 	trip   *queue.Trip
 	to     []exchanger // of the destination
 	toErr  error
-	asked  time.Time // when to was
-	s      *session  // open, or nil
+	asked  time.Time  // when to was
+	s      *session   // open, or nil
+	ahead  *queue.Job // handed out, not begun with; or nil
+	inTurn bool       // a connection broke on which an envelope went ahead: no other does
 	failed map[place]failure
 }
 
@@ -117,7 +119,7 @@ func (h hop) place() place { return place{source: h.source, addr: h.addr} }
 
 func (v *voyage) jobs() error {
 	for {
-		j, ok := v.trip.Next()
+		j, ok := v.take()
 		if !ok {
 			return nil
 		}

@@ -67,7 +67,11 @@ type session struct {
 	botched bool   // STARTTLS was offered and did not work: in clear by need
 	dirty   bool   // a transaction may be open: RSET before the next
 	dead    bool   // no command may follow
-	count   int    // transactions so far
+	count   int    // transactions so far, the one under way among them
+	soon    time.Duration
+	prompt  bool     // the peer answered the last final dot at once
+	ahead   envelope // said, with DATA, and not answered yet; zero: none
+	early   bool     // an envelope went ahead on this connection
 	unhook  func() bool
 
 	banner string // the text of the first reply
@@ -80,6 +84,7 @@ type client struct {
 	listeners []netip.AddrPort
 	public    []netip.Addr
 	t         Timeouts
+	soon      time.Duration
 	log       *slog.Logger
 }
 
@@ -88,7 +93,7 @@ func newClient(o Options) *client {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &client{o.Private, o.Listeners, o.Public, o.Timeouts.withDefaults(), log}
+	return &client{o.Private, o.Listeners, o.Public, o.Timeouts.withDefaults(), soon, log}
 }
 
 func (c *client) dialer(h hop) dial.Dialer {
@@ -131,7 +136,7 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 	if err != nil {
 		return nil, at("connect", err)
 	}
-	s := &session{hop: h, raw: raw, t: c.t, botched: clear}
+	s := &session{hop: h, raw: raw, t: c.t, soon: c.soon, botched: clear}
 	s.use(raw)
 	s.unhook = context.AfterFunc(ctx, s.abort)
 	s.until = time.Now().Add(2 * c.t.Greet) // for all of it: a peer may be slow once, not at every step
@@ -233,6 +238,10 @@ func (s *session) has(keyword string) bool { _, ok := s.ext[keyword]; return ok 
 
 // quit says goodbye and does not insist on an answer.
 func (s *session) quit() {
+	if !s.ahead.empty() {
+		s.dead = true // QUIT would be taken for text
+		s.abort()
+	}
 	if !s.dead {
 		s.until = time.Now().Add(lateWait)
 		s.command(lateWait, 2, "QUIT")
