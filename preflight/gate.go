@@ -110,12 +110,11 @@ func (g *Gate) Judge(ctx context.Context, m Mail) Ruling {
 	if m.Author == "" {
 		return Ruling{Do: ActSend}
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstLook)
-	defer cancel()
-	c := g.about(ctx, m, false)
+	until := time.Now().Add(firstLook)
+	c := g.about(ctx, m, false, until)
 	rejects := func() bool { return g.plan.Policy.OnSenderFail == ActReject && c.sender().Status == Fail }
 	if rejects() {
-		c = g.about(ctx, m, true) // it may have been mended
+		c = g.about(ctx, m, true, until) // it may have been mended
 	}
 	if rejects() {
 		return Ruling{Do: ActReject, Code: 550, Status: "5.7.1", Text: c.text()}
@@ -136,9 +135,7 @@ func (g *Gate) Route(ctx context.Context, m Mail, to string, tried []string) Rou
 	if g.plan.SmartHostOnly {
 		return Route{SmartHost: true}
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstLook)
-	defer cancel()
-	r := g.about(ctx, m, false).route(to, tried)
+	r := g.about(ctx, m, false, time.Now().Add(firstLook)).route(to, tried)
 	if r.Wait > 0 {
 		r.Awaits = passport(m, tried)
 		g.waiting(m)
@@ -186,7 +183,8 @@ func readPassport(text string) (m Mail, tried []string) {
 
 // mailCase is one message before the gate.
 type mailCase struct {
-	*judgement
+	*judgement                  // of host and sources
+	seen   *sight               // of the sender; nil: nothing
 	name   string               // of the sender; "" when nobody is named
 	who    string               // the same for people, with the envelope's domain where it is another
 	counts func(id string) bool // findings that speak to this mail; nil: all
@@ -202,9 +200,9 @@ func forNotice(id string) bool {
 }
 
 // about is the case of a mail, with a look at a sender of whom nothing is known,
-// or nothing fresh where that is asked for.
-func (g *Gate) about(ctx context.Context, m Mail, fresh bool) mailCase {
-	return g.weigh(m, func(s Sender) *sight { return g.sights.look(ctx, s, fresh) })
+// or nothing fresh where that is asked for; it may wait until then.
+func (g *Gate) about(ctx context.Context, m Mail, fresh bool, until time.Time) mailCase {
+	return g.weigh(m, func(s Sender) *sight { return g.sights.look(ctx, s, fresh, until) })
 }
 
 // weigh a mail by what is seen of its sender; nil: nothing is.
@@ -222,12 +220,11 @@ func (g *Gate) weigh(m Mail, see func(Sender) *sight) mailCase {
 	if m.Envelope != "" && m.Envelope != c.name {
 		c.who += " (envelope " + m.Envelope + ")"
 	}
-	sight := see(s)
-	if sight == nil {
+	if c.seen = see(s); c.seen == nil {
 		c.first, c.next = true, time.Now().Add(firstLook)
 		return c
 	}
-	c.judgement, c.next = sight.judge(j), earlier(sight.next, c.next)
+	c.next = earlier(c.seen.next, c.next)
 	return c
 }
 
@@ -253,7 +250,15 @@ func (c mailCase) sender() standing {
 	if c.first {
 		return standing{Status: Unknown, Because: []string{"first look"}}
 	}
-	return c.senderWithPairs(c.name, c.counts)
+	return c.judged().senderWithPairs(c.name, c.counts)
+}
+
+// judged is what is known of host, sources and sender side by side.
+func (c mailCase) judged() *judgement {
+	if c.seen == nil {
+		return c.judgement
+	}
+	return c.seen.judge(c.judgement)
 }
 
 // text is the failure that a client is told of, in one line of ASCII.
@@ -270,9 +275,10 @@ func (c mailCase) text() string {
 
 // about the sender and its pairs.
 func (c mailCase) about() []held {
-	hs := slices.Clone(c.senders[c.name])
+	j := c.judged()
+	hs := slices.Clone(j.senders[c.name])
 	for _, s := range c.plan.Sources {
-		hs = append(hs, c.pairs[pair{s.Name, c.name}]...)
+		hs = append(hs, j.pairs[pair{s.Name, c.name}]...)
 	}
 	return hs
 }

@@ -90,7 +90,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-func newGateWorld(t *testing.T) *gateWorld {
+func newGateWorld(t testing.TB) *gateWorld {
 	t.Helper()
 	s, err := dnstest.Start(baseline, reverse, other)
 	if err != nil {
@@ -116,7 +116,7 @@ func newGateWorld(t *testing.T) *gateWorld {
 	return w
 }
 
-func (w *gateWorld) gate(t *testing.T, m Memory) *Gate {
+func (w *gateWorld) gate(t testing.TB, m Memory) *Gate {
 	t.Helper()
 	g := NewGate(w.plan, w.out, m, slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: w.level})))
 	g.Start(t.Context())
@@ -367,4 +367,25 @@ func TestGateFromEverywhere(t *testing.T) {
 		}
 	}
 	all.Wait()
+}
+
+// What Route costs is paid for every message, twice: the second time for what is to be
+// done when the first source did not do.
+func BenchmarkRoute(b *testing.B) {
+	w := newGateWorld(b)
+	w.plan.Policy.RecheckMin, w.plan.Policy.RecheckMax = time.Hour, time.Hour
+	g := w.gate(b, nil)
+	for name, m := range map[string]Mail{
+		"listed": ours, "foreign": {Envelope: "good.example.org", Author: "example.org"}, "notice": {Author: "example.net"},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if r := g.Route(b.Context(), m, "example.com", nil); r.Source == nil && !r.SmartHost && r.Wait == 0 {
+					b.Fatalf("%+v", r)
+				}
+				g.Route(b.Context(), m, "example.com", []string{"wan4"})
+			}
+		})
+	}
 }

@@ -33,6 +33,9 @@ type judgement struct {
 	senders    map[string][]held
 	pairs      map[pair][]held
 	smartHosts map[string][]held
+
+	reach    standing            // of what nothing can be known without
+	standing map[string]standing // of each source; findings of the host count for every one
 }
 
 type pair struct{ source, sender string }
@@ -74,7 +77,10 @@ func weigh(p *Plan, hs []held, at time.Time) *judgement {
 			j.smartHosts[h.SmartHost] = append(j.smartHosts[h.SmartHost], h)
 		}
 	}
+	j.reach = stand(j.resolver())
+	j.standing = make(map[string]standing, len(p.Sources))
 	for _, s := range p.Sources {
+		j.standing[s.Name] = stand(j.host, j.sources[s.Name])
 		j.report.Sources = append(j.report.Sources, j.sourceVerdict(s.Name, hs))
 	}
 	for _, s := range p.SmartHosts {
@@ -83,8 +89,8 @@ func weigh(p *Plan, hs []held, at time.Time) *judgement {
 	return j
 }
 
-// source is how a source stands; findings of the host count for every one.
-func (j *judgement) source(name string) standing { return stand(j.host, j.sources[name]) }
+// source is how a source of the plan stands.
+func (j *judgement) source(name string) standing { return j.standing[name] }
 
 // sender is how a sender domain stands by itself, before its pairs. Of the
 // host's findings only those speak to it without which nothing can be known.

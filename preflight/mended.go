@@ -125,7 +125,8 @@ func (g *Gate) Clear(awaited string) bool {
 func (g *Gate) fails(r refusal) (failing []string, known bool) {
 	m := Mail{Author: r.Author, Envelope: r.Envelope}
 	c := g.weigh(m, g.sights.known)
-	all := slices.Concat(c.host, c.sources[r.Source], c.senders[c.name], c.pairs[pair{r.Source, c.name}])
+	j := c.judged()
+	all := slices.Concat(j.host, j.sources[r.Source], j.senders[c.name], j.pairs[pair{r.Source, c.name}])
 	for _, id := range rests(r.Checks) {
 		if slices.ContainsFunc(all, func(h held) bool { return h.Check.ID == id && (h.Status == Fail || h.Status == Unknown) }) {
 			failing = append(failing, id)

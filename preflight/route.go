@@ -60,11 +60,11 @@ func nowhere(to string, tried []string) string {
 
 // detour weighs the source, the sender and the two together.
 func (c mailCase) detour(s *Source) detour {
-	source, sender, both := c.source(s.Name), c.ownStanding(), c.pair(s.Name, c.name, c.counts)
+	source, sender, both := c.source(s.Name), c.ownStanding(), c.pairStanding(s.Name)
 	d := detour{source: s, do: "direct", until: c.next}
-	c.block(&d, source, c.policy.onSource(source.Status), s.Name)
-	c.block(&d, sender, c.policy.onSender(sender.Status), c.who)
-	c.block(&d, both, c.policy.onSender(both.Status), c.who+" from "+s.Name)
+	c.block(&d, source, c.policy.onSource(source.Status), s.Name, "")
+	c.block(&d, sender, c.policy.onSender(sender.Status), c.who, "")
+	c.block(&d, both, c.policy.onSender(both.Status), c.who, " from "+s.Name)
 	return d
 }
 
@@ -75,24 +75,36 @@ func (c mailCase) ownStanding() standing {
 	case c.name == "":
 		return standing{Status: Pass}
 	}
-	return c.judgement.sender(c.name, c.counts)
+	return c.seen.stand(c.reach, "", c.counts)
 }
 
-// block makes the detour as strict as this standing demands.
-func (c mailCase) block(d *detour, s standing, do Action, who string) {
-	why, until := "", c.next
+func (c mailCase) pairStanding(source string) standing {
+	s := standing{Status: Pass}
+	if c.seen == nil {
+		return s
+	}
+	return c.seen.stand(s, source, c.counts)
+}
+
+// block makes the detour as strict as this standing of who (from there) demands.
+func (c mailCase) block(d *detour, s standing, do Action, who, from string) {
+	until := c.next
+	settling := !s.Settle.IsZero() && s.settling(time.Now())
 	switch {
-	case s.settling(time.Now()):
-		do, until, why = c.policy.OnFail, s.Settle, "settling, after a failure of "+who
+	case settling:
+		do, until = c.policy.OnFail, s.Settle
 	case s.usable():
 		return
-	default:
-		why = s.Because[0] + " of " + who
 	}
 	do = c.possible(do)
-	if slices.Index(strictness, do) > slices.Index(strictness, d.do) {
-		d.do, d.why, d.until = do, why, until
+	if slices.Index(strictness, do) <= slices.Index(strictness, d.do) {
+		return
 	}
+	reason := "settling, after a failure"
+	if !settling {
+		reason = s.Because[0]
+	}
+	d.do, d.until, d.why = do, until, reason+" of "+who+from
 }
 
 // possible turns an action of the policy into one for a message: a program

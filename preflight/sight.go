@@ -139,13 +139,15 @@ func (s *sights) whole() bool { return len(s.listed) <= wholeReport }
 // look returns what is known of a sender, and has it looked at where that is
 // nothing or, of one that nobody else looks at, past its time; or where fresh is
 // wanted and the last look is not. It waits for that look only where nothing stands
-// meanwhile, or fresh is wanted. nil: nothing was known when ctx ended; the look goes
-// on without it.
-func (s *sights) look(ctx context.Context, who Sender, fresh bool) *sight {
+// meanwhile, or fresh is wanted. nil: nothing was known when ctx ended, or the time was
+// up; the look goes on without it.
+func (s *sights) look(ctx context.Context, who Sender, fresh bool, until time.Time) *sight {
 	n, flight := s.refresh(who, fresh)
 	if flight == nil || !fresh && s.stands(n) {
 		return n.informed()
 	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	select {
 	case <-flight:
 		n, _ = s.get(who.key())
@@ -347,6 +349,22 @@ func (n *sight) judge(base *judgement) *judgement {
 		j.senders[n.who.Name()] = append(j.senders[n.who.Name()], h)
 	}
 	return &j
+}
+
+// stand adds to a standing what is known of the sender, or with a source of the two
+// together, as judge would have it.
+func (n *sight) stand(s standing, source string, counts func(id string) bool) standing {
+	for i := range n.open {
+		f, m := &n.open[i], &n.marks[i]
+		of := ""
+		if f.Check.Scope == ScopePair {
+			of = f.Source
+		}
+		if of == source && (counts == nil || counts(f.Check.ID)) {
+			s.take(f, m.stale, m.settle)
+		}
+	}
+	return s
 }
 
 // judged is the sight with its verdict as host and sources stand.

@@ -15,7 +15,9 @@ type standing struct {
 }
 
 // rank orders verdicts; the higher the worse.
-func rank(s Status) int { return slices.Index([]Status{Pass, Degraded, Unknown, Fail}, s) }
+func rank(s Status) int { return slices.Index(ranks, s) }
+
+var ranks = []Status{Pass, Degraded, Unknown, Fail}
 
 func (s standing) usable() bool { return rank(s.Status) <= rank(Degraded) }
 
@@ -24,24 +26,34 @@ func (s standing) settling(at time.Time) bool { return s.usable() && s.Settle.Af
 // stand weighs findings that count for one subject together.
 func stand(groups ...[]held) standing {
 	s := standing{Status: Pass}
-	for _, h := range slices.Concat(groups...) {
-		verdict := weight(h.Finding)
-		switch r := rank(verdict); {
-		case r > rank(s.Status):
-			s.Status, s.Because = verdict, []string{h.Check.ID}
-		case r == rank(s.Status) && verdict != Pass && !slices.Contains(s.Because, h.Check.ID):
-			s.Because = append(s.Because, h.Check.ID)
-		}
-		s.Stale = s.Stale || h.Stale && h.Severity == Mandatory
-		if h.Severity == Mandatory && h.Settle.After(s.Settle) {
-			s.Settle = h.Settle
+	for _, hs := range groups {
+		for i := range hs {
+			s.take(&hs[i].Finding, hs[i].Stale, hs[i].Settle)
 		}
 	}
 	return s
 }
 
+// take in what one more finding says. What s was copied from is left as it is.
+func (s *standing) take(f *Finding, stale bool, settle time.Time) {
+	verdict := weight(f)
+	switch r := rank(verdict); {
+	case r > rank(s.Status):
+		s.Status, s.Because = verdict, []string{f.Check.ID}
+	case r == rank(s.Status) && verdict != Pass && !slices.Contains(s.Because, f.Check.ID):
+		s.Because = append(slices.Clip(s.Because), f.Check.ID)
+	}
+	if f.Severity != Mandatory {
+		return
+	}
+	s.Stale = s.Stale || stale
+	if settle.After(s.Settle) {
+		s.Settle = settle
+	}
+}
+
 // weight is the verdict that one finding alone would make.
-func weight(f Finding) Status {
+func weight(f *Finding) Status {
 	switch {
 	case f.Severity == Mandatory && (f.Status == Fail || f.Status == Unknown):
 		return f.Status

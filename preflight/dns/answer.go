@@ -51,7 +51,7 @@ func (a Answer) read(m *dns.Msg) (Answer, bool) {
 
 // take looks for data at the name that the answer has come to.
 func (a *Answer) take(rrs []dns.RR) bool {
-	seen := map[RR]bool{}
+	var seen map[RR]bool // made for the second record
 	for _, r := range rrs {
 		h := r.Header()
 		if Type(h.Rrtype) != a.Type || h.Class != dns.ClassINET || spelled(h.Name) != a.Name {
@@ -63,10 +63,13 @@ func (a *Answer) take(rrs []dns.RR) bool {
 			return true
 		}
 		a.TTL = min(a.TTL, rr.TTL)
-		key := rr
-		key.TTL = 0
-		if !seen[key] {
-			seen[key] = true
+		if len(a.Records) > 0 && seen == nil {
+			seen = map[RR]bool{a.Records[0].untimed(): true}
+		}
+		if key := rr.untimed(); !seen[key] {
+			if seen != nil {
+				seen[key] = true
+			}
 			a.Records = append(a.Records, rr)
 		}
 	}
@@ -74,6 +77,12 @@ func (a *Answer) take(rrs []dns.RR) bool {
 		a.Outcome = Present
 	}
 	return len(a.Records) > 0
+}
+
+// untimed is the record whatever its TTL.
+func (rr RR) untimed() RR {
+	rr.TTL = 0
+	return rr
 }
 
 // alias finds where a CNAME or DNAME of the answer leads the name to.

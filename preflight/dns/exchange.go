@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,36 +38,52 @@ func exchange(ctx context.Context, from netip.Addr, server netip.AddrPort, q *dn
 // over makes one try, on a socket (and so from a port) and with an id of its own:
 // both have to be guessed by who wants to forge an answer (RFC 5452 section 4).
 func over(ctx context.Context, network string, from netip.Addr, server netip.AddrPort, q *dns.Msg, limit time.Duration) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+	by := time.Now().Add(limit)
 	q.Id = dns.Id()
-	packet, err := q.Pack()
+	r := rooms.Get().(*room)
+	defer rooms.Put(r)
+	packet, err := q.PackBuffer(r.question[:])
 	if err != nil {
 		return nil, err
 	}
-	conn, err := dialer(network, from).DialContext(ctx, network, server.String())
+	conn, err := connect(ctx, network, from, server, by)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	sending(ctx)
+	conn.SetDeadline(by)
 	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 	if network == "tcp" {
 		return talk(tcpLine{conn}, q, packet, make([]byte, 1<<16))
 	}
-	return talk(conn, q, packet, make([]byte, 4096)) // more than we say we take
+	return talk(conn, q, packet, r.answer[:])
 }
 
-// dialer connects from a local address; the zero Addr is any.
-func dialer(network string, from netip.Addr) *net.Dialer {
-	switch local := netip.AddrPortFrom(from, 0); {
-	case !from.IsValid():
-		return &net.Dialer{}
+// room is what a question and its answer take by UDP: more than we say we take.
+type room struct {
+	question [512]byte
+	answer   [4096]byte
+}
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
+
+// connect from a local address; the zero Addr is any. UDP does not wait for anybody.
+func connect(ctx context.Context, network string, from netip.Addr, server netip.AddrPort, by time.Time) (net.Conn, error) {
+	local := netip.AddrPortFrom(from, 0)
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case network == "udp" && from.IsValid():
+		return net.DialUDP(network, net.UDPAddrFromAddrPort(local), net.UDPAddrFromAddrPort(server))
 	case network == "udp":
-		return &net.Dialer{LocalAddr: net.UDPAddrFromAddrPort(local)}
-	default:
-		return &net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(local)}
+		return net.DialUDP(network, nil, net.UDPAddrFromAddrPort(server))
 	}
+	d := net.Dialer{Deadline: by}
+	if from.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(local)
+	}
+	return d.DialContext(ctx, network, server.String())
 }
 
 // talk sends the question and waits for its answer. What answers another question

@@ -2,18 +2,20 @@ package dns
 
 import (
 	"context"
+	"math"
 	"sync"
+	"time"
 )
 
-// Memo asks each question once and gives everybody who asks it the same
-// answer, failures included: what one run of checks sees is one picture.
-// It forgets nothing, so it is to be thrown away after the run. The answers
-// are shared and not to be changed.
+// Memo asks a question once and gives everybody who asks it the same answer, for as
+// long as that is kept. The answers are shared and not to be changed.
 type Memo struct {
-	r    Resolver
-	mu   sync.Mutex
-	seen map[question]*flight
-	n    int
+	r     Resolver
+	life  func(*Answer) time.Duration // how long an answer is kept; 0: for those alone who wait for it
+	limit int                         // of answers kept
+	mu    sync.Mutex
+	seen  map[question]*flight
+	n     int
 }
 
 type question struct {
@@ -26,13 +28,42 @@ type flight struct {
 	home    chan struct{} // closed when answer and err are there
 	answer  *Answer
 	err     error
+	until   time.Time // it is kept, once it is home
 	waiting int
 	cancel  context.CancelFunc
 }
 
-// NewMemo puts a memory before a resolver.
+// NewMemo keeps every answer, failures included: what one run of checks sees is one
+// picture. It forgets nothing, so it is to be thrown away after the run.
 func NewMemo(r Resolver) *Memo {
-	return &Memo{r: r, seen: map[question]*flight{}}
+	return &Memo{r: r, life: forever, limit: math.MaxInt, seen: map[question]*flight{}}
+}
+
+func forever(*Answer) time.Duration { return math.MaxInt64 }
+
+// What a cache keeps longest.
+const (
+	maxAnswer = time.Hour
+	// MaxDenial is short: a name that was missing is looked for again soon.
+	MaxDenial = time.Minute
+)
+
+// NewCache keeps answers for their TTL, an hour at most, and denials for theirs, a
+// minute at most; what is neither is asked for again. Of more answers than limit
+// some are forgotten.
+func NewCache(r Resolver, limit int) *Memo {
+	return &Memo{r: r, life: shelf, limit: limit, seen: map[question]*flight{}}
+}
+
+// shelf is how long a cache keeps an answer (RFC 2308 section 5 for denials).
+func shelf(a *Answer) time.Duration {
+	switch a.Outcome {
+	case Present:
+		return min(a.TTL, maxAnswer)
+	case NoData, NoName:
+		return min(a.NegTTL, MaxDenial)
+	}
+	return 0
 }
 
 // Questions tells how many went on to the resolver.
@@ -70,31 +101,75 @@ func (m *Memo) board(ctx context.Context, q question) *flight {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	f := m.seen[q]
-	if f == nil {
+	if f == nil || f.landed() && !time.Now().Before(f.until) {
+		if f == nil {
+			m.makeRoom()
+		}
 		f = &flight{home: make(chan struct{})}
 		ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		m.seen[q] = f
 		m.n++
-		go func() {
-			defer f.cancel()
-			f.answer, f.err = m.r.Query(ctx, q.name, q.t)
-			close(f.home)
-		}()
+		go m.fly(ctx, q, f)
 	}
 	f.waiting++
 	return f
 }
 
+// makeRoom forgets an answer where there are too many: of a few the one that would
+// have been kept the shortest. Questions on their way stay.
+func (m *Memo) makeRoom() {
+	if len(m.seen) < m.limit {
+		return
+	}
+	var worst question
+	var until time.Time
+	n := 0
+	for q, f := range m.seen {
+		if f.landed() && (until.IsZero() || f.until.Before(until)) {
+			worst, until = q, f.until
+		}
+		if n++; n == 8 {
+			break
+		}
+	}
+	delete(m.seen, worst)
+}
+
+// fly brings the answer home.
+func (m *Memo) fly(ctx context.Context, q question, f *flight) {
+	defer f.cancel()
+	f.answer = &Answer{Question: q.name, Type: q.t, Name: q.name, Outcome: Temp, Detail: "the answer could not be read"}
+	f.err = f.answer.failure()
+	defer func() {
+		_ = recover() // one bad answer stops nobody else
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		life := m.life(f.answer)
+		if f.until = time.Now().Add(life); life <= 0 && m.seen[q] == f {
+			delete(m.seen, q)
+		}
+		close(f.home)
+	}()
+	f.answer, f.err = m.r.Query(ctx, q.name, q.t)
+}
+
+func (f *flight) landed() bool {
+	select {
+	case <-f.home:
+		return true
+	default:
+		return false
+	}
+}
+
 func (m *Memo) leave(q question, f *flight) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if f.waiting--; f.waiting > 0 {
+	if f.waiting--; f.waiting > 0 || f.landed() {
 		return
 	}
-	select {
-	case <-f.home:
-	default:
-		f.cancel()
+	f.cancel()
+	if m.seen[q] == f {
 		delete(m.seen, q)
 	}
 }

@@ -3,6 +3,7 @@ package dns_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -93,4 +94,95 @@ func TestMemoWaitersLeave(t *testing.T) {
 			t.Errorf("asked again after all had left: %v", err)
 		}
 	})
+}
+
+// answers says the same to every question, and counts them.
+type answers struct {
+	dns.Answer
+	asked int
+	panic bool
+}
+
+func (s *answers) Query(_ context.Context, name string, t dns.Type) (*dns.Answer, error) {
+	s.asked++
+	if s.panic {
+		panic("bad answer")
+	}
+	a := s.Answer
+	a.Question, a.Name, a.Type = name, name, t
+	if a.Outcome == dns.Present {
+		return &a, nil
+	}
+	return &a, &dns.Error{Name: name, Type: t, Outcome: a.Outcome}
+}
+
+// A cache keeps an answer as long as its TTL says, and a denial for a minute at most.
+// Of what is neither nobody hears who did not wait for it.
+func TestCacheKeeps(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer dns.Answer
+		kept   time.Duration
+	}{
+		"an address":    {dns.Answer{Outcome: dns.Present, TTL: 5 * time.Minute}, 5 * time.Minute},
+		"for days":      {dns.Answer{Outcome: dns.Present, TTL: 100 * time.Hour}, time.Hour},
+		"not to cache":  {dns.Answer{Outcome: dns.Present}, 0},
+		"no such type":  {dns.Answer{Outcome: dns.NoData, NegTTL: time.Hour}, dns.MaxDenial},
+		"no such name":  {dns.Answer{Outcome: dns.NoName, NegTTL: 10 * time.Second}, 10 * time.Second},
+		"a denial at 0": {dns.Answer{Outcome: dns.NoName, TTL: time.Hour}, 0},
+		"silence":       {dns.Answer{Outcome: dns.Temp, TTL: time.Hour, NegTTL: time.Hour}, 0},
+		"a loop":        {dns.Answer{Outcome: dns.Broken, TTL: time.Hour, NegTTL: time.Hour}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &answers{Answer: c.answer}
+				m := dns.NewCache(s, 10)
+				ask := func() int {
+					a, err := m.Query(t.Context(), "A.test.", dns.TypeMX)
+					if a.Outcome != c.answer.Outcome || (err == nil) != (a.Outcome == dns.Present) {
+						t.Errorf("%v %v", a.Outcome, err)
+					}
+					return s.asked
+				}
+				if ask(); c.kept > 0 {
+					time.Sleep(c.kept - time.Nanosecond)
+					if n := ask(); n != 1 {
+						t.Errorf("asked %d times before its time", n)
+					}
+					time.Sleep(time.Nanosecond)
+				}
+				if n := ask(); n != 2 {
+					t.Errorf("asked %d times, want 2", n)
+				}
+			})
+		})
+	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	s := &answers{Answer: dns.Answer{Outcome: dns.Present, TTL: time.Hour}}
+	m := dns.NewCache(s, 10)
+	for round := range 2 {
+		for i := range 100 {
+			m.Query(t.Context(), fmt.Sprintf("a%d.test", i), dns.TypeA)
+		}
+		if round == 1 && s.asked < 190 {
+			t.Errorf("of 200 questions %d were asked: more than 10 answers were kept", s.asked)
+		}
+	}
+	n := s.asked
+	if m.Query(t.Context(), "a99.test", dns.TypeA); s.asked != n {
+		t.Error("the latest is not kept")
+	}
+}
+
+func TestCacheOutlivesAPanic(t *testing.T) {
+	s := &answers{Answer: dns.Answer{Outcome: dns.Present, TTL: time.Hour}, panic: true}
+	m := dns.NewCache(s, 10)
+	if a, err := m.Query(t.Context(), "a.test", dns.TypeA); !errors.Is(err, dns.ErrTemporary) || a.Outcome != dns.Temp {
+		t.Errorf("%+v %v", a, err)
+	}
+	s.panic = false
+	if _, err := m.Query(t.Context(), "a.test", dns.TypeA); err != nil {
+		t.Error(err)
+	}
 }

@@ -89,6 +89,9 @@ func Reverse(addr netip.Addr) string {
 
 // normal takes a name through its wire form. The root is "".
 func normal(name string) (string, error) {
+	if plain(name) {
+		return name, nil
+	}
 	var wire [256]byte
 	n, err := dns.PackDomainName(dns.Fqdn(name), wire[:], 0, nil, false)
 	if err != nil || n > 255 {
@@ -101,6 +104,26 @@ func normal(name string) (string, error) {
 	return spelled(s), nil
 }
 
+// plain tells whether a name is spelled as the way through the wire would spell it,
+// without taking that way: lower case letters, digits, hyphens and underscores, in
+// labels that fit.
+func plain(name string) bool {
+	label := 0
+	for i := range len(name) {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_':
+			if label++; label > 63 {
+				return false
+			}
+		case c == '.' && label > 0:
+			label = 0
+		default:
+			return false
+		}
+	}
+	return label > 0 && len(name) <= 253
+}
+
 // spelled is the canonical spelling of a name that comes from the wire.
 func spelled(s string) string {
 	return strings.TrimSuffix(lower(s), ".")
@@ -108,12 +131,19 @@ func spelled(s string) string {
 
 // lower folds ASCII and nothing else (RFC 4343 section 3).
 func lower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if 'A' <= r && r <= 'Z' {
-			r += 'a' - 'A'
+	for i := range len(s) {
+		if c := s[i]; 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
+			return strings.Map(fold, s)
 		}
-		return r
-	}, s)
+	}
+	return s
+}
+
+func fold(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		r += 'a' - 'A'
+	}
+	return r
 }
 
 func ascii(s string) bool {

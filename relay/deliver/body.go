@@ -22,61 +22,42 @@ type dotWriter struct {
 
 // Write stuffs p. After an error every Write fails.
 func (d *dotWriter) Write(p []byte) (int, error) {
-	n := 0
-	for n < len(p) && d.fail == nil {
-		rest := p[n:]
-		end := bytes.IndexByte(rest, '\n') + 1
-		if end == 0 {
-			end = len(rest)
+	put := 0 // of p
+	for at := 0; at < len(p) && d.fail == nil; {
+		line := p[at:]
+		if end := bytes.IndexByte(line, '\n'); end >= 0 {
+			line = line[:end+1]
 		}
-		d.piece(rest[:end])
-		n += end
+		if !clean(line, d.cr) {
+			d.fail = errBareEnd
+			break
+		}
+		if !d.mid && line[0] == '.' {
+			d.put(p[put : at+1]) // and once more with what follows
+			put = at
+		}
+		last := line[len(line)-1]
+		d.mid, d.cr = last != '\n', last == '\r'
+		at += len(line)
 	}
-	if d.fail != nil {
+	if d.put(p[put:]); d.fail != nil {
 		return 0, d.fail
 	}
-	return n, nil
+	return len(p), nil
 }
 
-// piece writes what is a line, or a part of one.
-func (d *dotWriter) piece(p []byte) {
-	if !clean(p, d.cr) {
-		d.fail = errBareEnd
-		return
+// clean tells whether in a line, or a part of one, every CR has its LF and the LF
+// its CR; cr says that a CR came just before. A CR at the very end is judged with
+// what comes next.
+func clean(line []byte, cr bool) bool {
+	at, end := bytes.IndexByte(line, '\r'), len(line)-1
+	if cr {
+		return line[0] == '\n'
 	}
-	if !d.mid && p[0] == '.' {
-		d.put([]byte("."))
+	if line[end] == '\n' {
+		return at >= 0 && at == end-1
 	}
-	d.put(p)
-	last := p[len(p)-1]
-	d.mid, d.cr = last != '\n', last == '\r'
-}
-
-// clean tells whether every CR in p has its LF and every LF its CR; cr says that
-// a CR came just before. A CR at the very end is judged with the next piece.
-func clean(p []byte, cr bool) bool {
-	if cr && p[0] != '\n' {
-		return false
-	}
-	for i := 0; ; {
-		j := bytes.IndexAny(p[i:], "\r\n")
-		if j < 0 {
-			return true
-		}
-		at := i + j
-		switch {
-		case p[at] == '\n' && (at > 0 || !cr):
-			return false
-		case p[at] == '\r' && at+1 < len(p):
-			if p[at+1] != '\n' {
-				return false
-			}
-			at++ // its LF
-		}
-		if i = at + 1; i >= len(p) {
-			return true
-		}
-	}
+	return at < 0 || at == end
 }
 
 // finish ends the last line where the message did not. The final dot is not its

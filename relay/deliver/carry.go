@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"bytes"
 	"io"
 	"slices"
 	"strconv"
@@ -57,9 +56,13 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 			}
 			return left, rs, t, nil
 		}
-		n := min(len(rs), maxRcpts, s.limit("RCPTMAX", maxRcpts))
+		n := min(len(rs), s.rcptMax())
 		served := s.count > 0
-		x, err := v.load(j, base, rs[:n], last)
+		var next func() envelope
+		if n == len(rs) && len(left) == 0 {
+			next = func() envelope { return v.next(s) }
+		}
+		x, err := v.load(j, base, rs[:n], last, next)
 		if t = t.or(x.turn); err != nil {
 			return nil, nil, t, err
 		}
@@ -86,9 +89,10 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 
 // load is one transaction for batch: it settles what is final and tells whom it
 // concerns.
-func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, last map[int]queue.Attempt) (*sorted, error) {
+func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, last map[int]queue.Attempt, next func() envelope) (*sorted, error) {
 	s := v.s
-	ends := v.transaction(j, s, batch)
+	ends := v.transaction(j, s, batch, next)
+	v.inTurn = v.inTurn || s.dead && s.early
 	d := s.dialogue(j.Message, batch)
 	v.refusedBy(s, ends, d)
 	x := sortEnds(base, batch, ends, last, d, func(r queue.Recipient, a queue.Attempt) bool { return v.taken.content(r, a, d.mail) })
@@ -116,7 +120,7 @@ func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, 
 }
 
 // transaction opens the stored message and sends it to batch.
-func (v *voyage) transaction(j queue.Job, s *session, batch []queue.Recipient) []end {
+func (v *voyage) transaction(j queue.Job, s *session, batch []queue.Recipient, next func() envelope) []end {
 	body, err := v.trip.Body(j)
 	if err != nil {
 		return same(batch, at("data", &local{err}))
@@ -128,11 +132,8 @@ func (v *voyage) transaction(j queue.Job, s *session, batch []queue.Recipient) [
 	if err != nil {
 		return same(batch, err)
 	}
-	t := transaction{
-		mail: s.mailLine(m, size, utf8),
-		body: io.MultiReader(bytes.NewReader(m.Head), body),
-		size: size,
-	}
+	t := transaction{head: m.Head, body: body, size: size, next: next}
+	t.mail = s.mailLine(m, size, utf8)
 	ends := make([]end, len(batch))
 	var place []int // in batch, of each of t.rcpt
 	for i := range batch {
@@ -158,6 +159,9 @@ func (v *voyage) transaction(j queue.Job, s *session, batch []queue.Recipient) [
 	}
 	return ends
 }
+
+// rcptMax is how many recipients a transaction may have.
+func (s *session) rcptMax() int { return min(maxRcpts, s.limit("RCPTMAX", maxRcpts)) }
 
 // needs compares the message with what the peer offers: whether SMTPUTF8 is to
 // be asked for, or why the message cannot go there.

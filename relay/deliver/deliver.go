@@ -2,7 +2,7 @@
 // host where the gate says so. It speaks SMTP as a client of its own: the own
 // name on every connection, PIPELINING, opportunistic TLS, bounded replies and
 // waits. What the remote did to each recipient goes back to the queue as an
-// Attempt, durably, before the connection is used for anything else.
+// Attempt, durably, before the text of another message goes over that connection.
 //
 // A message is read from the store anew for every transaction. When it cannot
 // be read to its end, the connection is cut and never gets the final dot, so
@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"smtprelay/preflight"
@@ -54,6 +55,7 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 	if port == 0 {
 		port = 25
 	}
+	r = dns.NewCache(r, maxAnswers)
 	return &Deliverer{
 		gate:  g,
 		mx:    &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
@@ -63,6 +65,9 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		log:   c.log,
 	}
 }
+
+// maxAnswers of DNS are kept: of some thousand destinations.
+const maxAnswers = 5000
 
 // Bounds of one job's way through the exchangers.
 const (
@@ -89,8 +94,10 @@ type voyage struct {
 	trip   *queue.Trip
 	to     []exchanger // of the destination
 	toErr  error
-	asked  time.Time // when to was
-	s      *session  // open, or nil
+	asked  time.Time  // when to was
+	s      *session   // open, or nil
+	ahead  *queue.Job // handed out, not begun with; or nil
+	inTurn bool       // a connection broke on which an envelope went ahead: no other does
 	failed map[place]failure
 }
 
@@ -98,7 +105,9 @@ type voyage struct {
 // trip does not wait for the same again. Without addr it is all the destination
 // for that source, or for one sender's mail from it.
 type place struct {
-	source, addr, sender string
+	source string
+	addr   netip.AddrPort
+	sender string
 }
 
 type failure struct {
@@ -106,11 +115,11 @@ type failure struct {
 	turn
 }
 
-func (h hop) place() place { return place{source: h.source, addr: h.addr.String()} }
+func (h hop) place() place { return place{source: h.source, addr: h.addr} }
 
 func (v *voyage) jobs() error {
 	for {
-		j, ok := v.trip.Next()
+		j, ok := v.take()
 		if !ok {
 			return nil
 		}
@@ -253,6 +262,9 @@ func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
 }
 
 func (v *voyage) tell(a queue.Attempt) {
+	if !v.log.Enabled(v.ctx, slog.LevelDebug) {
+		return
+	}
 	v.log.Debug("tried", "domain", v.trip.Domain(), "host", a.Host, "source", a.Source, "stage", a.Stage,
 		"code", a.Reply.Code, "status", a.Reply.Status, "reply", a.Reply.Text, "class", a.Class, "reason", a.Why)
 }

@@ -56,6 +56,9 @@ func (r replies) next() (reply, error) {
 		case len(lines) == maxReplyLines || size > maxReply:
 			return reply{}, textproto.ProtocolError("the reply has no end")
 		}
+		if !more && lines == nil {
+			return reply{code, text}, nil
+		}
 		first = code
 		lines = append(lines, text)
 		if !more {

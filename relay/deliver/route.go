@@ -139,8 +139,17 @@ func (r *resolver) look(ctx context.Context, hosts []exchanger) []looked {
 // addresses of a host. Without any, the error tells a definite denial of both
 // families (dns.ErrNotFound) from anything else.
 func addresses(ctx context.Context, r dns.Resolver, host string) ([]netip.Addr, error) {
-	six, err6 := dns.LookupAddrs(ctx, r, host, true)
+	var six dns.Set[netip.Addr]
+	var err6 error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err6 = errLost
+		defer func() { _ = recover() }()
+		six, err6 = dns.LookupAddrs(ctx, r, host, true)
+	}()
 	four, err4 := dns.LookupAddrs(ctx, r, host, false)
+	<-done
 	all := slices.Concat(six.Records, four.Records)
 	switch {
 	case len(all) > 0:

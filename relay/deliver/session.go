@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"smtprelay/relay/dial"
@@ -56,8 +57,9 @@ type session struct {
 	conn    net.Conn
 	in      replies
 	out     *bufio.Writer
-	pace    *pacer
+	pace    pacer
 	t       Timeouts
+	by      time.Time         // when the reply must be there
 	until   time.Time         // no wait lasts longer; zero: no such bound
 	ext     map[string]string // EHLO keywords in upper case, with parameters; nil after HELO
 	tls     tls.ConnectionState
@@ -65,7 +67,11 @@ type session struct {
 	botched bool   // STARTTLS was offered and did not work: in clear by need
 	dirty   bool   // a transaction may be open: RSET before the next
 	dead    bool   // no command may follow
-	count   int    // transactions so far
+	count   int    // transactions so far, the one under way among them
+	soon    time.Duration
+	prompt  bool     // the peer answered the last final dot at once
+	ahead   envelope // said, with DATA, and not answered yet; zero: none
+	early   bool     // an envelope went ahead on this connection
 	unhook  func() bool
 
 	banner string // the text of the first reply
@@ -78,6 +84,7 @@ type client struct {
 	listeners []netip.AddrPort
 	public    []netip.Addr
 	t         Timeouts
+	soon      time.Duration
 	log       *slog.Logger
 }
 
@@ -86,7 +93,7 @@ func newClient(o Options) *client {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &client{o.Private, o.Listeners, o.Public, o.Timeouts.withDefaults(), log}
+	return &client{o.Private, o.Listeners, o.Public, o.Timeouts.withDefaults(), soon, log}
 }
 
 func (c *client) dialer(h hop) dial.Dialer {
@@ -109,8 +116,10 @@ func (c *client) open(ctx context.Context, h hop) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.log.Debug("connection opened", "host", h.host, "addr", h.addr.String(),
-		"source", h.source, "ehlo", h.ehlo, "tls", s.tlsName)
+	if c.log.Enabled(ctx, slog.LevelDebug) {
+		c.log.Debug("connection opened", "host", h.host, "addr", h.addr.String(),
+			"source", h.source, "ehlo", h.ehlo, "tls", s.tlsName)
+	}
 	return s, nil
 }
 
@@ -127,7 +136,7 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 	if err != nil {
 		return nil, at("connect", err)
 	}
-	s := &session{hop: h, raw: raw, t: c.t, botched: clear}
+	s := &session{hop: h, raw: raw, t: c.t, soon: c.soon, botched: clear}
 	s.use(raw)
 	s.unhook = context.AfterFunc(ctx, s.abort)
 	s.until = time.Now().Add(2 * c.t.Greet) // for all of it: a peer may be slow once, not at every step
@@ -146,11 +155,23 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 
 // use talks over conn from now on.
 func (s *session) use(conn net.Conn) {
-	s.conn = conn
-	s.in = newReplies(conn)
-	s.pace = &pacer{s: s}
-	s.out = bufio.NewWriterSize(s.pace, pace)
+	if s.conn = conn; s.out == nil {
+		l := lines.Get().(*line)
+		s.in, s.out = l.in, l.out
+	}
+	s.pace = pacer{s: s}
+	s.in.br.Reset(&s.pace)
+	s.out.Reset(&s.pace)
 }
+
+// line is what a connection is read and written by, with nothing in it.
+type line struct {
+	in  replies
+	out *bufio.Writer
+}
+
+// lines of connections that have ended serve others.
+var lines = sync.Pool{New: func() any { return &line{newReplies(nil), bufio.NewWriterSize(nil, pace)} }}
 
 func (s *session) start(clear bool) error {
 	if s.implicit {
@@ -217,6 +238,10 @@ func (s *session) has(keyword string) bool { _, ok := s.ext[keyword]; return ok 
 
 // quit says goodbye and does not insist on an answer.
 func (s *session) quit() {
+	if !s.ahead.empty() {
+		s.dead = true // QUIT would be taken for text
+		s.abort()
+	}
 	if !s.dead {
 		s.until = time.Now().Add(lateWait)
 		s.command(lateWait, 2, "QUIT")
@@ -229,6 +254,12 @@ func (s *session) close() {
 	s.dead = true
 	s.unhook()
 	s.raw.Close()
+	if s.out != nil {
+		s.in.br.Reset(nil)
+		s.out.Reset(nil)
+		lines.Put(&line{s.in, s.out})
+		s.in, s.out = replies{}, nil
+	}
 }
 
 // abort ends the connection so that nothing in flight can be taken for the end

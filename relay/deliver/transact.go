@@ -1,21 +1,25 @@
 package deliver
 
 import (
+	"errors"
 	"io"
+	"sync"
 	"time"
 )
 
 // transaction is one MAIL with its recipients and body.
 type transaction struct {
-	mail string   // the whole line
-	rcpt []string // likewise
-	// body opens the message: Head, then the stored body. Its errors, and those
-	// of reading it, are ours.
+	envelope
+	head []byte // what the message begins with
+	// body is the rest of it, as stored. Its errors, and those of reading it, are ours.
 	body io.Reader
 	size int64
 	// sending is called before the final dot, with the places in rcpt of those
 	// that the dot is for. When it fails the dot is not sent.
 	sending func(accepted []int) error
+	// next is asked, where the peer takes it, for the envelope that goes out with the
+	// final dot; it may have none. Nil: there is nothing to come.
+	next func() envelope
 }
 
 // end is what became of one recipient: err nil means that the message was taken.
@@ -44,9 +48,9 @@ func (s *session) transact(t transaction) []end {
 	}
 	// A peer that answers everything, slowly, holds a worker no longer than this.
 	s.until = time.Now().Add(s.t.Mail + s.t.Rcpt + time.Duration(len(t.rcpt))*s.t.Rcpt/20)
+	s.count++
 	r.all()
 	s.until = time.Time{}
-	s.count++
 	return r.ends
 }
 
@@ -59,7 +63,7 @@ func (r *run) all() {
 		return
 	}
 	r.dirty = true
-	mail := r.envelope()
+	mail := r.address()
 	ok := r.waiting()
 	switch {
 	case r.dead:
@@ -85,7 +89,11 @@ func (r *run) vet() {
 // reset makes an end of a transaction that was left open. Where none was, RFC
 // 5321 section 3.3 needs no RSET.
 func (r *run) reset() error {
-	if !r.dirty {
+	switch {
+	case !r.ahead.empty() && !r.ahead.equal(r.envelope):
+		r.dead = true
+		return errAhead
+	case !r.ahead.empty() || !r.dirty:
 		return nil
 	}
 	r.dirty = false
@@ -93,18 +101,25 @@ func (r *run) reset() error {
 	return err
 }
 
-// envelope says MAIL and RCPT, in one go with DATA to those that offer
-// PIPELINING (RFC 2920), and returns what became of MAIL.
-func (r *run) envelope() error {
+// errAhead: DATA was said for a message that is not to be sent now. Only the end
+// of the connection takes it back.
+var errAhead = errors.New("the connection stood ready for another message")
+
+// address says MAIL and RCPT, in one go with DATA to those that offer PIPELINING
+// (RFC 2920), unless that was done already, and returns what became of MAIL.
+func (r *run) address() (mail error) {
 	todo := r.waiting()
-	r.write(r.mail)
-	if r.pipeline {
-		for _, i := range todo {
-			r.write(r.rcpt[i])
+	if r.ahead.empty() {
+		r.write(r.mail)
+		if r.pipeline {
+			for _, i := range todo {
+				r.write(r.rcpt[i])
+			}
+			r.write("DATA")
 		}
-		r.write("DATA")
+		mail = r.flush()
 	}
-	mail := r.flush()
+	r.ahead = envelope{}
 	if mail == nil {
 		_, mail = r.read(r.t.Mail, 2)
 	}
@@ -194,15 +209,27 @@ func (r *run) data(ok []int) {
 // or the text that came for the whole message.
 func (r *run) send(ok []int) error {
 	w := &dotWriter{w: r.out}
-	_, err := io.CopyBuffer(w, onlyReader{r.body}, make([]byte, 32<<10))
+	_, err := w.Write(r.head)
+	if err == nil {
+		room := rooms.Get().(*[]byte)
+		_, err = io.CopyBuffer(w, onlyReader{r.body}, *room)
+		rooms.Put(room)
+	}
 	if err == nil {
 		err = w.finish()
 	}
 	if r.pace.err != nil {
 		return r.late(r.pace.err)
 	}
+	var next envelope
+	if err == nil && r.next != nil && r.prompt && r.pipeline && len(ok) == len(r.rcpt) && r.usable() {
+		next = r.next()
+	}
 	if err == nil {
 		err = r.sending(ok)
+	}
+	if err == nil {
+		r.end(next)
 	}
 	if err != nil {
 		r.abort()
@@ -211,17 +238,28 @@ func (r *run) send(ok []int) error {
 	return nil
 }
 
+// rooms are where pieces of bodies wait between store and connection.
+var rooms = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
+
 // onlyReader keeps io.Copy from finding a way around its buffer.
 type onlyReader struct{ io.Reader }
+
+// end writes the final dot, and the envelope that comes next: both may go in one
+// go (RFC 2920 section 3.1).
+func (r *run) end(next envelope) {
+	r.out.WriteString(".\r\n") // what is wrong shows at flush
+	if r.ahead = next; !next.empty() {
+		r.early = true
+		r.say(next)
+	}
+}
 
 // dot ends the message. What happens from here to the reply is the one moment
 // in which a message may be taken without our knowing.
 func (r *run) dot(ok []int) {
 	r.until = time.Time{}
-	_, err := r.out.WriteString(".\r\n")
-	if err == nil {
-		err = r.flush()
-	}
+	began := time.Now()
+	err := r.flush()
 	var got reply
 	if err == nil {
 		got, err = r.read(r.t.Dot, 2)
@@ -229,7 +267,8 @@ func (r *run) dot(ok []int) {
 	if err != nil {
 		r.failOpen("dot", err)
 	}
-	r.dirty = false // taken or refused, the transaction is over
+	r.prompt = time.Since(began) < r.soon
+	r.dirty = !r.ahead.empty() // taken or refused, this transaction is over
 	for _, i := range ok {
 		r.open[i] = false
 		if err == nil {

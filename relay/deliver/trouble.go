@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"smtprelay/preflight"
+	"smtprelay/preflight/dns"
 	"smtprelay/queue"
 )
 
@@ -30,12 +31,13 @@ type decision struct {
 func (d *decision) Error() string { return d.status + " " + d.why }
 
 // absent is a denial that may be a mistake of the moment: a zone being edited, a
-// lame server. It is believed when it is seen twice, confirmAfter apart.
+// lame server. It is believed when it is seen twice, a quarter of an hour apart: each
+// time what was seen may be as old as a denial that is kept.
 type absent struct{ decision }
 
 const (
-	confirmAfter = 15 * time.Minute
-	confirmWait  = 17 * time.Minute // before the second look; the schedule spreads it by a tenth
+	confirmAfter = 15*time.Minute + dns.MaxDenial
+	confirmWait  = 18 * time.Minute // before the second look; the schedule spreads it by a tenth
 )
 
 // confirm says what a denial means for one recipient, by what its last try saw.

@@ -20,7 +20,7 @@ func (s *session) deadline(d time.Duration) time.Time {
 // an error that is not a 4xx or 5xx, and after a 421, the session is dead: what
 // comes next would be taken for the answer to something else.
 func (s *session) read(d time.Duration, class int) (reply, error) {
-	s.conn.SetReadDeadline(s.deadline(d))
+	s.by = s.deadline(d)
 	r, err := s.in.next()
 	if err == nil {
 		err = r.want(class)
@@ -46,7 +46,8 @@ func (s *session) write(line string) {
 	if unsafe(line) {
 		s.dead, s.pace.err = true, errLineEnd
 	}
-	s.out.WriteString(line + "\r\n")
+	s.out.WriteString(line)
+	s.out.WriteString("\r\n")
 }
 
 func unsafe(line string) bool { return strings.ContainsAny(line, "\r\n\x00") }
@@ -74,7 +75,7 @@ func (s *session) late(err error) error {
 		return err
 	}
 	s.dead = true
-	s.conn.SetReadDeadline(s.deadline(min(lateWait, s.t.Block)))
+	s.by = s.deadline(min(lateWait, s.t.Block))
 	if r, rerr := s.in.next(); rerr == nil && r.code >= 400 {
 		return r.want(2)
 	}
@@ -93,10 +94,16 @@ func permanent(err error) bool {
 const pace = 16 << 10
 
 // pacer writes under a deadline for each piece, so that a peer that stops
-// reading is noticed whatever the size of the message.
+// reading is noticed whatever the size of the message. It reads until session.by:
+// of replies that came together only the first is waited for.
 type pacer struct {
 	s   *session
-	err error
+	err error // of writing
+}
+
+func (p *pacer) Read(b []byte) (int, error) {
+	p.s.conn.SetReadDeadline(p.s.by)
+	return p.s.conn.Read(b)
 }
 
 func (p *pacer) Write(b []byte) (int, error) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -104,7 +105,7 @@ func (d Dialer) listens(a netip.Addr, port uint16) bool {
 func (d Dialer) owns(a netip.Addr) bool {
 	own := d.Own
 	if own == nil {
-		own = interfaces
+		own = lately.interfaces
 	}
 	v4, translated := embedded(a)
 	for _, o := range slices.Concat(own(), d.Public) {
@@ -113,6 +114,25 @@ func (d Dialer) owns(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// memory of this host's addresses: the system is not asked more than once a second,
+// which is how long one that comes up is not known to be ours.
+type memory struct {
+	mu    sync.Mutex
+	at    time.Time
+	addrs []netip.Addr
+}
+
+var lately memory
+
+func (m *memory) interfaces() []netip.Addr {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now := time.Now(); m.at.IsZero() || now.Sub(m.at).Abs() >= time.Second {
+		m.at, m.addrs = now, interfaces()
+	}
+	return m.addrs
 }
 
 // interfaces fails to nothing: the registries below still stand.
