@@ -122,6 +122,9 @@ func (s *Store) entry(id queue.ID) *entry {
 
 // openBody opens the body of a message whose entry is locked.
 func (s *Store) openBody(id queue.ID) (io.ReadSeekCloser, error) {
+	if k := s.recent.find(id); k != nil && !k.File {
+		return inMemory{bytes.NewReader(k.body)}, nil
+	}
 	m, err := s.message(id)
 	if err != nil {
 		return nil, err
@@ -156,6 +159,10 @@ func (s *Store) openBody(id queue.ID) (io.ReadSeekCloser, error) {
 func (s *Store) message(id queue.ID) (*message, error) {
 	if s.entry(id) == nil {
 		return nil, queue.ErrNotFound
+	}
+	if k := s.recent.find(id); k != nil {
+		m := k.message
+		return &m, nil
 	}
 	v, err := s.get(messageKey(id))
 	switch {

@@ -57,22 +57,25 @@ type Store struct {
 
 	using sync.RWMutex // held for reading while the store is in use, for writing by Close
 
+	sick   atomic.Pointer[error] // why the store is unhealthy
+	closed atomic.Bool
+	done   func() // using.RUnlock
+
 	mu          sync.Mutex // guards what follows
-	closed      bool
 	index       index
 	leases      uint64 // tokens given
-	sick        error  // why the store is unhealthy
 	quarantined int
 	twice       int // Stat.Twice
 
 	marks  marks
 	bodies bodyDirs
+	recent recent
 }
 
 var _ queue.Store = (*Store)(nil)
 
 // form is the form of the key spaces.
-const form = "1"
+const form = "2"
 
 // Open opens the store in dir, which it makes if need be, reads what is due,
 // and sweeps what a crash left over. An error names what is wrong and where;
@@ -85,6 +88,7 @@ func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 		o.Fatal = func(error) { os.Exit(1) }
 	}
 	s := &Store{o: o, log: o.Log, fs: private{fs}, dir: dir, index: newIndex(), stop: make(chan struct{}), ill: make(chan struct{})}
+	s.done = s.using.RUnlock
 	if err := s.until(s.open); err != nil {
 		if s.health() == nil && s.db != nil {
 			_ = s.until(s.db.Close)
@@ -242,13 +246,11 @@ func blocks() (l [7]pebble.LevelOptions) {
 // Close ends all waiting and gives the directory free. Bodies being read stay
 // readable; drafts are lost, as their clients were told nothing yet.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if s.closed.Swap(true) {
 		return nil
 	}
-	s.closed = true
 	close(s.stop)
+	s.mu.Lock()
 	s.index.wake()
 	s.mu.Unlock()
 
@@ -291,14 +293,15 @@ var errClosed = errors.New("queue: the store is closed")
 
 // use keeps Close away until the caller calls the function returned.
 func (s *Store) use() (done func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.sick != nil:
-		return nil, fmt.Errorf("%w: %w", queue.ErrUnhealthy, s.sick)
-	case s.closed:
+	if err := s.health(); err != nil {
+		return nil, err
+	}
+	if !s.using.TryRLock() { // Close asks for it, and nobody else
 		return nil, errClosed
 	}
-	s.using.RLock() // never waits: Close asks for it only after setting closed
-	return s.using.RUnlock, nil
+	if s.closed.Load() {
+		s.done()
+		return nil, errClosed
+	}
+	return s.done, nil
 }

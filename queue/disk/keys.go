@@ -2,7 +2,6 @@ package disk
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +36,13 @@ func messageKey(id queue.ID) []byte { return []byte(messageSpace + string(id)) }
 func bodyKey(id queue.ID) []byte    { return []byte(bodySpace + string(id)) }
 
 func rcptKey(id queue.ID, n int) []byte {
-	return fmt.Appendf(nil, "%s%s/%08x", rcptSpace, id, n)
+	const hex = "0123456789abcdef"
+	k := make([]byte, 0, len(rcptSpace)+idLen+1+8)
+	k = append(append(append(k, rcptSpace...), id...), '/')
+	for shift := 28; shift >= 0; shift -= 4 {
+		k = append(k, hex[n>>shift&15])
+	}
+	return k
 }
 
 // parseRcptKey takes apart what rcptKey made.

@@ -2,11 +2,11 @@ package disk
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -68,9 +68,9 @@ func (s *Store) readMarks(f io.Reader) error {
 
 // mark appends lines for recipients of a message.
 func (s *Store) mark(id queue.ID, items []*item) error {
-	var b bytes.Buffer
+	var b []byte
 	for _, it := range items {
-		fmt.Fprintf(&b, "%s %d %d\n", id, it.n, it.tries)
+		b = appendMark(b, id, it.n, it.tries)
 	}
 	s.marks.mu.Lock()
 	defer s.marks.mu.Unlock()
@@ -79,12 +79,19 @@ func (s *Store) mark(id queue.ID, items []*item) error {
 			return s.fail(err)
 		}
 	}
-	n, err := s.marks.file.Write(b.Bytes())
+	n, err := s.marks.file.Write(b)
 	s.marks.size += int64(n)
 	if err != nil {
 		return s.fail(fmt.Errorf("write %s: %w", s.marksPath(), err))
 	}
 	return nil
+}
+
+// appendMark appends a line.
+func appendMark(b []byte, id queue.ID, n, tries int) []byte {
+	b = append(append(b, id...), ' ')
+	b = append(strconv.AppendInt(b, int64(n), 10), ' ')
+	return append(strconv.AppendInt(b, int64(tries), 10), '\n')
 }
 
 // renew begins the file anew with all that is in somebody's hands.
@@ -93,17 +100,17 @@ func (m *marks) renew(s *Store) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
+	var b []byte
 	s.mu.Lock()
 	for _, d := range s.index.dests {
 		for it := range d.taken {
-			fmt.Fprintf(&b, "%s %d %d\n", it.e.id, it.n, it.tries)
+			b = appendMark(b, it.e.id, it.n, it.tries)
 		}
 	}
 	s.mu.Unlock()
 	err = m.file.Close()
 	m.file, m.size = f, 0
-	_, werr := f.Write(b.Bytes())
+	_, werr := f.Write(b)
 	return errors.Join(err, werr)
 }
 

@@ -38,6 +38,7 @@ func (s *Store) isolate(id queue.ID, why error) error {
 	if err := s.commit(b, pebble.Sync); err != nil {
 		return err
 	}
+	s.recent.drop(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.quarantined++

@@ -102,6 +102,7 @@ func (s *Store) tick() {
 		case <-t.C:
 		}
 		if done, err := s.use(); err == nil {
+			s.recent.age()
 			s.mu.Lock()
 			busy := len(s.index.entries) > 0
 			s.mu.Unlock()
@@ -144,34 +145,37 @@ func (s *Store) scan() error {
 
 // admit puts a recipient's record into the index, or its message into damaged.
 func (s *Store) admit(id queue.ID, n int, v []byte, damaged map[queue.ID]error) error {
-	r, err := decodeRecipient(id, n, v)
+	var r rcptHead
+	key, _ := parseID(string(id))
+	err := parseRecipient(&r, key, n, v)
 	switch {
 	case errors.Is(err, queue.ErrDamaged):
 		damaged[id] = err
 	case err != nil:
 		return fmt.Errorf("record %s: %w", rcptKey(id, n), err)
 	default:
-		s.enter(id, r)
+		s.enter(id, &r)
 	}
 	return nil
 }
 
 // enter puts a recipient's record into the index.
-func (s *Store) enter(id queue.ID, r *recipient) {
+func (s *Store) enter(id queue.ID, r *rcptHead) {
 	v, _ := parseID(string(id))
 	s.ids.seen(v)
 	now := s.ran.now()
-	if r.Since > now {
+	if r.since > now {
 		// The clock was saved before the record was written.
-		s.ran.base += r.Since - now
+		s.ran.base += r.since - now
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.index.entry(id)
 	if e == nil {
-		e = &entry{id: queue.ID(strings.Clone(string(id)))} // not the whole key
+		e = &entry{id: queue.ID(strings.Clone(string(id))), file: r.file} // not the whole key
 	}
-	s.index.add(e, &r.Recipient, r.due(s.ran.now(), time.Now()))
+	q := queue.Recipient{N: r.n, Domain: string(r.domain), State: stateCodes[r.state], Tries: r.tries, Last: queue.Attempt{Awaits: string(r.awaits)}}
+	s.index.add(e, &q, due(r.next, r.delay, s.ran.now(), time.Now()))
 }
 
 // each goes through all keys that begin with prefix.

@@ -133,7 +133,7 @@ func (s *Store) changes(rs []queue.Result, may func(*item) error) ([]change, err
 
 // write writes the changes of recipients whose entries are locked, and when
 // that is done moves them in the index by place. It returns the messages that
-// are gone; their body files may be removed once the write is synced.
+// are gone and have body files, which may be removed once the write is synced.
 func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, queue.State, time.Duration, int)) (gone []queue.ID, err error) {
 	b := s.db.NewBatch()
 	defer b.Close()
@@ -148,6 +148,9 @@ func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, que
 	}
 	if err := s.commit(b, o); err != nil {
 		return nil, err
+	}
+	for _, c := range cs {
+		s.recent.changed(c.it.e.id, c.it.n)
 	}
 	s.mu.Lock()
 	for _, c := range cs {
@@ -164,8 +167,8 @@ func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, que
 	return gone, nil
 }
 
-// removeBodies removes what body files messages had that are gone; what stays
-// is swept at the next open.
+// removeBodies removes the body files of messages that are gone; what stays is
+// swept at the next open.
 func (s *Store) removeBodies(gone []queue.ID) {
 	for _, id := range gone {
 		_ = s.fs.Remove(s.bodyPath(id))
@@ -174,22 +177,32 @@ func (s *Store) removeBodies(gone []queue.ID) {
 
 // record puts one change into b and counts who leaves each message.
 func (s *Store) record(b *pebble.Batch, c change, left map[*entry]int) error {
-	key := rcptKey(c.it.e.id, c.it.n)
-	if c.rec.State.Leaves() {
-		left[c.it.e]++
-		return b.Delete(key, nil)
+	if !c.rec.State.Leaves() {
+		return setRecipient(b, c.rec)
 	}
-	return set(b, key, c.rec)
+	left[c.it.e]++
+	key := rcptKey(c.it.e.id, c.it.n)
+	if s.recent.recipient(c.it.e.id, c.it.n) != nil {
+		return b.SingleDelete(key, nil) // written once so far
+	}
+	return b.Delete(key, nil)
 }
 
-// leave deletes the messages whose last recipients leave, and names them.
+// leave deletes the messages whose last recipients leave, and names those of them
+// that have a body file. Record and body of a message are written once, and
+// deleted once: Pebble forgets such a pair as soon as it sees both, which is when
+// it has not left memory yet, for nearly all mail.
 func (s *Store) leave(b *pebble.Batch, left map[*entry]int) (gone []queue.ID, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for e, n := range left {
 		if n == len(e.items) {
-			gone = append(gone, e.id)
-			err = errors.Join(err, b.Delete(messageKey(e.id), nil), b.Delete(bodyKey(e.id), nil))
+			err = errors.Join(err, b.SingleDelete(messageKey(e.id), nil))
+			if e.file {
+				gone = append(gone, e.id)
+			} else {
+				err = errors.Join(err, b.SingleDelete(bodyKey(e.id), nil))
+			}
 		}
 	}
 	return gone, err

@@ -23,6 +23,11 @@ func (s *Store) Claim(ctx context.Context, n int, ttl time.Duration) ([]queue.Le
 			return nil, err
 		}
 		s.mu.Lock()
+		if s.closed.Load() || s.sick.Load() != nil { // whoever wakes us then may have done so already
+			s.mu.Unlock()
+			done()
+			continue
+		}
 		ls := s.claim(n, ttl)
 		wait := never
 		if len(s.index.agenda) > 0 {
@@ -103,14 +108,14 @@ func (s *Store) Renew(_ context.Context, l queue.Lease, ttl time.Duration) error
 }
 
 // Release ends a lease.
-func (s *Store) Release(_ context.Context, l queue.Lease) error {
+func (s *Store) Release(_ context.Context, l queue.Lease, rest time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, err := s.leased(l)
 	if err != nil {
 		return err
 	}
-	s.index.vacate(d, s.ran.now())
+	s.index.vacate(d, s.ran.now()+max(rest, 0))
 	return nil
 }
 
@@ -214,6 +219,11 @@ func (s *Store) read(e *entry, want func(*item) bool) (queue.Job, error) {
 
 // recipient reads a record that must be there.
 func (s *Store) recipient(id queue.ID, n int) (*recipient, error) {
+	if held := s.recent.recipient(id, n); held != nil {
+		r := *held
+		r.accrue(s.ran.now())
+		return &r, nil
+	}
 	v, err := s.get(rcptKey(id, n))
 	var r *recipient
 	switch {
