@@ -127,29 +127,53 @@ func bring(s *Store, body []byte, domain string) error {
 }
 
 // carry delivers what is due under a lease, by as many at once as there are hands
-// where all goes to one destination.
+// where all goes to one destination. Who finds nothing looks again when another
+// has delivered a message; when all of them find nothing, the lease ends.
 func carry(s *Store, l queue.Lease, domains int, done func()) error {
 	ctx := context.Background()
+	workers := 1
+	if domains == 1 {
+		workers = hands
+	}
+	var mu sync.Mutex
+	again := sync.NewCond(&mu)
+	idle := 0
+	rest := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if idle++; idle == workers {
+			again.Broadcast()
+			return false
+		}
+		again.Wait()
+		if idle == workers {
+			return false
+		}
+		idle--
+		return true
+	}
 	work := func() error {
 		for {
 			jobs, err := s.Take(ctx, l, 8)
-			if err != nil || len(jobs) == 0 {
+			switch {
+			case err != nil:
 				return err
+			case len(jobs) == 0 && !rest():
+				return nil
 			}
 			for _, j := range jobs {
 				if err := carryOne(s, l, j); err != nil {
 					return err
 				}
 				done()
+				again.Signal()
 			}
 		}
 	}
 	var wg sync.WaitGroup
-	errs := make([]error, hands)
-	for i := range hands {
-		if i == 0 || domains == 1 {
-			wg.Go(func() { errs[i] = work() })
-		}
+	errs := make([]error, workers)
+	for i := range workers {
+		wg.Go(func() { errs[i] = work() })
 	}
 	wg.Wait()
 	return errors.Join(append(errs, s.Release(ctx, l, 0))...)
