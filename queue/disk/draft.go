@@ -142,6 +142,7 @@ func (d *draft) discard() {
 	if done, err := d.s.use(); err == nil {
 		defer done()
 		_ = d.s.fs.Remove(d.s.bodyPath(d.id))
+		d.s.named(d.id)
 	}
 }
 
@@ -227,15 +228,26 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 			return err
 		}
 	}
+	if err := s.stamp(b, now); err != nil {
+		return err
+	}
 	if err := s.commit(b, synced); err != nil {
 		return err
 	}
 	s.recent.add(k) // before anybody can find it
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := &entry{id: d.id, file: large, items: make([]*item, 0, len(rs))}
+	all := make([]newcomer, len(rs))
 	for i := range rs {
-		s.index.add(e, &rs[i], now+max(0, rs[i].Next.Sub(wall)))
+		r := &rs[i]
+		all[i] = newcomer{
+			n: i, domain: r.Domain, state: stateCode(r.State), due: now + max(0, r.Next.Sub(wall)), tries: r.Tries, awaits: r.Last.Awaits,
+		}
+	}
+	v, _ := parseID(string(d.id))
+	s.mu.Lock()
+	s.index.add(v, m.Submitter, large, all)
+	s.mu.Unlock()
+	if large {
+		s.named(d.id)
 	}
 	return nil
 }
