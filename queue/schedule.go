@@ -152,7 +152,7 @@ func (s *Scheduler) renew(ctx context.Context, cancel context.CancelFunc, l Leas
 }
 
 func (s *Scheduler) release(ctx context.Context, l Lease) {
-	err := s.w.Release(context.WithoutCancel(ctx), l)
+	err := s.w.Release(context.WithoutCancel(ctx), l, 0)
 	if err != nil && !errors.Is(err, ErrLeaseLost) {
 		s.log.Warn("lease not released", "domain", l.Destination, "err", err)
 	}

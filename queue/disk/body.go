@@ -17,10 +17,12 @@ import (
 	"smtprelay/queue"
 )
 
-// bodyDirs remembers which directories of body files are known to be durable.
+// bodyDirs remembers which directories of body files are known to be durable, and
+// which files no message names yet.
 type bodyDirs struct {
-	mu   sync.Mutex
-	made map[string]bool
+	mu     sync.Mutex
+	made   map[string]bool
+	drafts map[queue.ID]bool // whose file is being written, and who are not in the index yet
 }
 
 // bodyPath names a body file after its message, in one of 1,024 directories.
@@ -46,7 +48,24 @@ func (s *Store) createBody(id queue.ID) (vfs.File, error) {
 		}
 		s.bodies.made[dir] = true
 	}
+	if s.bodies.drafts == nil {
+		s.bodies.drafts = map[queue.ID]bool{}
+	}
+	s.bodies.drafts[id] = true
 	return s.fs.Create(name, category)
+}
+
+// named ends what createBody began: a message names the file now, or it is gone.
+func (s *Store) named(id queue.ID) {
+	s.bodies.mu.Lock()
+	defer s.bodies.mu.Unlock()
+	delete(s.bodies.drafts, id)
+}
+
+func (s *Store) isDraft(id queue.ID) bool {
+	s.bodies.mu.Lock()
+	defer s.bodies.mu.Unlock()
+	return s.bodies.drafts[id]
 }
 
 // sweep removes body files that no message names: what was being written, or
@@ -63,6 +82,9 @@ func (s *Store) sweep() error {
 			continue
 		}
 		for _, n := range names {
+			if s.closed.Load() {
+				return errClosed
+			}
 			if err := s.sweepFile(d, n); err != nil {
 				return err
 			}
@@ -78,14 +100,18 @@ func (s *Store) sweepFile(dir, name string) error {
 		return nil
 	}
 	s.ids.seen(v)
-	if s.index.entries[queue.ID(name)] != nil {
+	// In this order: a draft is in the index before it is none any more.
+	if s.isDraft(queue.ID(name)) || s.known(v) {
 		return nil
 	}
 	_, err := s.get([]byte(quarantineMsg + name))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return s.fs.Remove(s.path("bodies", dir, name))
+	if !errors.Is(err, pebble.ErrNotFound) {
+		return err
 	}
-	return err
+	if err := s.fs.Remove(s.path("bodies", dir, name)); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil // it was delivered this moment
 }
 
 // Body opens the stored body. A small one is verified before it is returned, a
@@ -100,12 +126,9 @@ func (s *Store) Body(ctx context.Context, id queue.ID) (io.ReadSeekCloser, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e := s.entry(id)
-	if e == nil {
-		return nil, fmt.Errorf("body of %s: %w", id, queue.ErrNotFound)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	v, _ := parseID(string(id))
+	s.locks.lock(v)
+	defer s.locks.unlock(v)
 	body, err := s.openBody(id)
 	if err != nil {
 		return nil, fmt.Errorf("body of %s: %w", id, err)
@@ -113,15 +136,24 @@ func (s *Store) Body(ctx context.Context, id queue.ID) (io.ReadSeekCloser, error
 	return body, nil
 }
 
-// entry returns a message of the index, nil when there is none.
-func (s *Store) entry(id queue.ID) *entry {
+// known says whether a message is in the index.
+func (s *Store) known(id uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.index.entries[id]
+	return s.index.roll.find(id) != 0
 }
 
-// openBody opens the body of a message whose entry is locked.
+// isKnown is known by name.
+func (s *Store) isKnown(id queue.ID) bool {
+	v, ok := parseID(string(id))
+	return ok && s.known(v)
+}
+
+// openBody opens the body of a message that is locked.
 func (s *Store) openBody(id queue.ID) (io.ReadSeekCloser, error) {
+	if k := s.recent.find(id); k != nil && !k.File {
+		return inMemory{bytes.NewReader(k.body)}, nil
+	}
 	m, err := s.message(id)
 	if err != nil {
 		return nil, err
@@ -151,10 +183,14 @@ func (s *Store) openBody(id queue.ID) (io.ReadSeekCloser, error) {
 	return inMemory{bytes.NewReader(v)}, nil
 }
 
-// message reads the record of a message whose entry is locked; what is damaged
-// is put away.
+// message reads the record of a message that is locked; what is damaged is put
+// away.
 func (s *Store) message(id queue.ID) (*message, error) {
-	if s.entry(id) == nil {
+	if k := s.recent.find(id); k != nil {
+		m := k.message
+		return &m, nil
+	}
+	if !s.isKnown(id) {
 		return nil, queue.ErrNotFound
 	}
 	v, err := s.get(messageKey(id))
@@ -173,9 +209,9 @@ func (s *Store) message(id queue.ID) (*message, error) {
 	return m, err
 }
 
-// damaged puts a message whose entry is locked away and returns why.
+// damaged puts a message that is locked away and returns why.
 func (s *Store) damaged(id queue.ID, why error) error {
-	if s.entry(id) == nil {
+	if !s.isKnown(id) {
 		return why // put away already, or gone
 	}
 	if err := s.isolate(id, why); err != nil {
@@ -252,11 +288,10 @@ func (b *bodyFile) damaged(format string, a ...any) error {
 		return b.bad // Close or a failed disk came first: it is found the next time
 	}
 	defer done()
-	if e := b.s.entry(b.m.ID); e != nil {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		_ = b.s.damaged(b.m.ID, b.bad)
-	}
+	v, _ := parseID(string(b.m.ID))
+	b.s.locks.lock(v)
+	defer b.s.locks.unlock(v)
+	_ = b.s.damaged(b.m.ID, b.bad)
 	return b.bad
 }
 

@@ -105,7 +105,7 @@ func deliverAll(t *testing.T, s *Store) map[queue.ID]int {
 				got[j.Message.ID]++
 			}
 		}
-		if err := s.Release(t.Context(), l); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
+		if err := s.Release(t.Context(), l, 0); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
 			t.Fatal(err)
 		}
 	}
@@ -189,22 +189,24 @@ func TestOtherDamage(t *testing.T) {
 		w      *three
 		damage func(*testing.T, *three, *vfs.MemFS)
 	}{
-		"message cut":        {small, record(messageKey, cut)},
-		"message empty":      {small, record(messageKey, empty)},
-		"message longer":     {small, record(messageKey, longer)},
-		"another's message":  {small, record(messageKey, func([]byte) []byte { return seal([]byte(`{"ID":"0000000000AA"}`)) })},
-		"not JSON":           {small, record(messageKey, func([]byte) []byte { return seal([]byte(`{`)) })},
-		"recipient cut":      {small, record(rcpt, cut)},
-		"recipient empty":    {small, record(rcpt, empty)},
-		"another recipient":  {small, record(rcpt, func([]byte) []byte { return seal([]byte(`{"N":7,"State":"waiting"}`)) })},
-		"impossible state":   {small, record(rcpt, func([]byte) []byte { return seal([]byte(`{"State":"lost"}`)) })},
-		"body cut":           {small, record(bodyKey, cut)},
-		"file: first octet":  {large, rewrite(flip(0))},
-		"file: last octet":   {large, rewrite(flip(inline + 99))},
-		"file: middle octet": {large, rewrite(flip(inline / 2))},
-		"file: cut":          {large, rewrite(cut)},
-		"file: empty":        {large, rewrite(empty)},
-		"file: longer":       {large, rewrite(longer)},
+		"message cut":         {small, record(messageKey, cut)},
+		"message empty":       {small, record(messageKey, empty)},
+		"message longer":      {small, record(messageKey, longer)},
+		"another's message":   {small, record(messageKey, func([]byte) []byte { return sealMessage("0000000000AA") })},
+		"not JSON":            {small, record(messageKey, func([]byte) []byte { return seal([]byte(`{`)) })},
+		"document not JSON":   {small, record(messageKey, func(v []byte) []byte { return reseal(v[:len(v)-1]) })},
+		"recipient cut":       {small, record(rcpt, cut)},
+		"recipient empty":     {small, record(rcpt, empty)},
+		"another recipient":   {small, record(rcpt, func([]byte) []byte { return sealRecipient(small.victim, 7) })},
+		"impossible state":    {small, record(rcpt, func(v []byte) []byte { v[recordHead] = byte(len(stateCodes)); return reseal(v) })},
+		"another's recipient": {small, record(rcpt, func([]byte) []byte { return sealRecipient("0000000000AA", 0) })},
+		"body cut":            {small, record(bodyKey, cut)},
+		"file: first octet":   {large, rewrite(flip(0))},
+		"file: last octet":    {large, rewrite(flip(inline + 99))},
+		"file: middle octet":  {large, rewrite(flip(inline / 2))},
+		"file: cut":           {large, rewrite(cut)},
+		"file: empty":         {large, rewrite(empty)},
+		"file: longer":        {large, rewrite(longer)},
 		"file: gone": {large, func(t *testing.T, w *three, mem *vfs.MemFS) {
 			if err := mem.Remove(file(w)); err != nil {
 				t.Fatal(err)
@@ -247,14 +249,14 @@ func TestNewerRecordIsRefused(t *testing.T) {
 	mem := w.copy()
 	raw(t, mem, rcptKey(w.victim, 0), func(v []byte) []byte {
 		v[4]++
-		return reseal(v)
+		return checksum(v)
 	})
-	if _, err := Open(mem, "queue", Options{}); !errors.Is(err, errNewer) || !strings.Contains(err.Error(), string(w.victim)) {
+	if _, err := Open(mem, "queue", Options{}); !errors.Is(err, errVersion) || !strings.Contains(err.Error(), string(w.victim)) {
 		t.Fatalf("open: %v", err)
 	}
 	mem = w.copy()
-	raw(t, mem, []byte(formKey), func([]byte) []byte { return []byte("2") })
-	if _, err := Open(mem, "queue", Options{}); err == nil || !strings.Contains(err.Error(), `form "2"`) {
+	raw(t, mem, []byte(formKey), func([]byte) []byte { return []byte("3") })
+	if _, err := Open(mem, "queue", Options{}); err == nil || !strings.Contains(err.Error(), `form "3"`) {
 		t.Fatalf("open: %v", err)
 	}
 }
@@ -355,6 +357,14 @@ func inventory(t *testing.T, mem vfs.FS, what string, bodies map[queue.ID][]byte
 
 // reseal makes the checksum of a changed record right again.
 func reseal(v []byte) []byte {
-	v = bytes.Clone(v)
-	return checksum(v)
+	return finish(bytes.Clone(v))
+}
+
+// sealMessage and sealRecipient are records that are well made.
+func sealMessage(id queue.ID) []byte {
+	return must(appendMessage(nil, &message{Message: queue.Message{ID: id, Head: []byte("A: b\r\n")}, Sum: make([]byte, 32), Count: 1}))
+}
+
+func sealRecipient(id queue.ID, n int) []byte {
+	return must(appendRecipient(nil, &recipient{Recipient: queue.Recipient{N: n, Domain: "a.example", State: queue.Waiting}, Of: id, Submitter: "shop", Since: 5}))
 }

@@ -15,12 +15,16 @@ import (
 // gone by the time left out. Filter.Limit counts messages.
 func (s *Store) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry, error] {
 	return func(yield func(queue.Entry, error) bool) {
+		if err := s.whole(ctx); err != nil {
+			yield(queue.Entry{}, err)
+			return
+		}
 		count := 0
-		for e := range s.matching(f) {
+		for id := range s.matching(f) {
 			if f.Limit > 0 && count == f.Limit {
 				return
 			}
-			x, err := s.look(ctx, e, f)
+			x, err := s.look(ctx, id, f)
 			switch {
 			case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
 				continue
@@ -40,27 +44,24 @@ func (s *Store) List(ctx context.Context, f queue.Filter) iter.Seq2[queue.Entry,
 
 // matching goes through the messages that a filter may select, in the order of
 // arrival, up to the last that was there when it began.
-func (s *Store) matching(f queue.Filter) iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
+func (s *Store) matching(f queue.Filter) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
 		if f.ID != "" {
-			if e := s.entry(f.ID); e != nil {
-				yield(e)
+			if id, ok := parseID(string(f.ID)); ok {
+				yield(id)
 			}
 			return
 		}
 		s.mu.Lock()
-		var end queue.ID
-		if n := len(s.index.order); n > 0 {
-			end = s.index.order[n-1].id
-		}
+		end := s.index.roll.last()
 		s.mu.Unlock()
-		for after, more := queue.ID(""), true; more; more = after != "" {
-			var es []*entry
+		for after, more := uint64(0), true; more; more = after != 0 {
+			var ids []uint64
 			s.mu.Lock()
-			es, after = s.index.page(after, f)
+			ids, after = s.index.page(after, f)
 			s.mu.Unlock()
-			for _, e := range es {
-				if e.id > end || !yield(e) {
+			for _, id := range ids {
+				if id > end || !yield(id) {
 					return
 				}
 			}
@@ -69,7 +70,7 @@ func (s *Store) matching(f queue.Filter) iter.Seq[*entry] {
 }
 
 // look reads what the filter selects of one message.
-func (s *Store) look(ctx context.Context, e *entry, f queue.Filter) (queue.Entry, error) {
+func (s *Store) look(ctx context.Context, id uint64, f queue.Filter) (queue.Entry, error) {
 	if err := ctx.Err(); err != nil {
 		return queue.Entry{}, err
 	}
@@ -78,7 +79,13 @@ func (s *Store) look(ctx context.Context, e *entry, f queue.Filter) (queue.Entry
 		return queue.Entry{}, err
 	}
 	defer done()
-	j, err := s.read(e, func(it *item) bool { return it.matches(f) })
+	s.mu.Lock()
+	w, ok := s.index.want(f)
+	s.mu.Unlock()
+	if !ok {
+		return queue.Entry{}, nil
+	}
+	j, err := s.read(id, w.matches)
 	if err != nil || len(j.Recipients) == 0 {
 		return queue.Entry{}, err
 	}
@@ -136,21 +143,18 @@ func (s *Store) update(x queue.Entry, c queue.Change) (changed int, gone []queue
 		return 0, nil, err
 	}
 	defer done()
-	e := s.entry(x.Message.ID)
-	if e == nil {
-		return 0, nil, nil
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	id, _ := parseID(string(x.Message.ID))
+	s.locks.lock(id)
+	defer s.locks.unlock(id)
 	var cs []change
 	for _, r := range x.Recipients {
 		s.mu.Lock()
-		it := e.find(r.N)
+		gone := s.index.find(id, r.N) == 0
 		s.mu.Unlock()
-		if it == nil {
+		if gone {
 			continue
 		}
-		rec, err := s.recipient(e.id, r.N)
+		rec, err := s.recipient(x.Message.ID, r.N)
 		if errors.Is(err, queue.ErrDamaged) {
 			return 0, nil, nil
 		}
@@ -162,26 +166,27 @@ func (s *Store) update(x queue.Entry, c queue.Change) (changed int, gone []queue
 			continue
 		}
 		rec.Recipient, rec.Delay = next, c.Delay
-		cs = append(cs, change{it, rec})
+		cs = append(cs, change{id, rec})
 	}
 	if len(cs) == 0 {
 		return 0, nil, nil
 	}
-	gone, err = s.write(cs, pebble.NoSync, func(it *item, st queue.State, due time.Duration, _ int) {
-		s.index.touch(it, st, due)
-	})
+	gone, err = s.write(cs, pebble.NoSync, s.index.touch)
 	return len(cs), gone, err
 }
 
 // Stat counts.
-func (s *Store) Stat(context.Context) (queue.Stat, error) {
+func (s *Store) Stat(ctx context.Context) (queue.Stat, error) {
+	if err := s.whole(ctx); err != nil {
+		return queue.Stat{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return queue.Stat{
-		Messages:    len(s.index.entries),
-		Waiting:     s.index.count[queue.Waiting],
-		Held:        s.index.count[queue.Held],
-		Failed:      s.index.count[queue.Failed],
+		Messages:    s.index.roll.size,
+		Waiting:     s.index.count[waiting],
+		Held:        s.index.count[held],
+		Failed:      s.index.count[failed],
 		Quarantined: s.quarantined,
 		Twice:       s.twice,
 	}, nil

@@ -18,6 +18,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -36,47 +37,56 @@ type Options struct {
 	// who waits for a write may wait for ever. Default: exit with code 1 (it was
 	// logged already).
 	Fatal func(error)
+
+	patience time.Duration // how long Open waits for the index; default 500 ms
 }
 
 // Store is a queue.Store in one directory.
 type Store struct {
-	o    Options
-	log  *slog.Logger
-	fs   vfs.FS
-	dir  string
-	only io.Closer // the lock on dir
-	note vfs.File  // how far the log was synced
-	db   *pebble.DB
-	ids  ids
-	ran  clock
-	stop chan struct{} // closed by Close
-	ill  chan struct{} // closed when sick is set
+	o       Options
+	log     *slog.Logger
+	fs      vfs.FS
+	dir     string
+	only    io.Closer // the lock on dir
+	note    vfs.File  // how far the log was synced
+	db      *pebble.DB
+	ids     ids
+	ran     clock
+	clocked atomic.Int64  // when ran was saved last, by itself
+	stop    chan struct{} // closed by Close
+	ill     chan struct{} // closed when sick is set
 
 	opened  atomic.Bool // Open is done: from now on a failure ends the process
 	hurting atomic.Bool // a table is damaged
 
 	using sync.RWMutex // held for reading while the store is in use, for writing by Close
 
+	sick   atomic.Pointer[error] // why the store is unhealthy
+	closed atomic.Bool
+	done   func() // using.RUnlock
+
 	mu          sync.Mutex // guards what follows
-	closed      bool
 	index       index
 	leases      uint64 // tokens given
-	sick        error  // why the store is unhealthy
 	quarantined int
 	twice       int // Stat.Twice
 
-	marks  marks
-	bodies bodyDirs
+	locks   locks
+	marks   marks
+	bodies  bodyDirs
+	recent  recent
+	loading loading
 }
 
 var _ queue.Store = (*Store)(nil)
 
 // form is the form of the key spaces.
-const form = "1"
+const form = "2"
 
 // Open opens the store in dir, which it makes if need be, reads what is due,
-// and sweeps what a crash left over. An error names what is wrong and where;
-// a second Open of the same directory, by whatever process, is one.
+// and sweeps what a crash left over; if there is very much, it returns before that
+// is done. An error names what is wrong and where; a second Open of the same
+// directory, by whatever process, is one.
 func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -85,6 +95,11 @@ func Open(fs vfs.FS, dir string, o Options) (*Store, error) {
 		o.Fatal = func(error) { os.Exit(1) }
 	}
 	s := &Store{o: o, log: o.Log, fs: private{fs}, dir: dir, index: newIndex(), stop: make(chan struct{}), ill: make(chan struct{})}
+	s.done = s.using.RUnlock
+	s.loading.whole, s.loading.over = make(chan struct{}), make(chan struct{})
+	if s.o.patience == 0 {
+		s.o.patience = patience
+	}
 	if err := s.until(s.open); err != nil {
 		if s.health() == nil && s.db != nil {
 			_ = s.until(s.db.Close)
@@ -127,16 +142,24 @@ func (s *Store) open() error {
 	if err := s.readClock(); err != nil {
 		return err
 	}
-	if err := s.scan(); err != nil {
+	if err := s.countQuarantined(); err != nil {
 		return err
 	}
-	if err := s.rebuild(); err != nil {
+	if err := s.newest(); err != nil {
 		return err
 	}
-	if err := s.sweep(); err != nil {
+	if err := s.openMarks(); err != nil {
 		return err
 	}
-	return s.openMarks()
+	go s.load()
+	if !s.hurting.Load() && !s.loaded(s.o.patience) {
+		return nil
+	}
+	<-s.loading.over
+	if s.loading.err != nil {
+		return s.loading.err
+	}
+	return s.rebuild()
 }
 
 // makeDir makes the directory for us alone, durably, and those on the way to it
@@ -242,13 +265,11 @@ func blocks() (l [7]pebble.LevelOptions) {
 // Close ends all waiting and gives the directory free. Bodies being read stay
 // readable; drafts are lost, as their clients were told nothing yet.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if s.closed.Swap(true) {
 		return nil
 	}
-	s.closed = true
 	close(s.stop)
+	s.mu.Lock()
 	s.index.wake()
 	s.mu.Unlock()
 
@@ -291,14 +312,15 @@ var errClosed = errors.New("queue: the store is closed")
 
 // use keeps Close away until the caller calls the function returned.
 func (s *Store) use() (done func(), err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.sick != nil:
-		return nil, fmt.Errorf("%w: %w", queue.ErrUnhealthy, s.sick)
-	case s.closed:
+	if err := s.health(); err != nil {
+		return nil, err
+	}
+	if !s.using.TryRLock() { // Close asks for it, and nobody else
 		return nil, errClosed
 	}
-	s.using.RLock() // never waits: Close asks for it only after setting closed
-	return s.using.RUnlock, nil
+	if s.closed.Load() {
+		s.done()
+		return nil, errClosed
+	}
+	return s.done, nil
 }

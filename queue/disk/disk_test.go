@@ -45,6 +45,7 @@ func mustOpen(t *testing.T, fs vfs.FS, dir string, o Options) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
+	<-s.loading.over
 	return s
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -141,6 +142,7 @@ func (d *draft) discard() {
 	if done, err := d.s.use(); err == nil {
 		defer done()
 		_ = d.s.fs.Remove(d.s.bodyPath(d.id))
+		d.s.named(d.id)
 	}
 }
 
@@ -201,12 +203,14 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 	large := d.size > inline
 	now, wall := s.ran.now(), time.Now()
 	m.ID, m.Size, m.Received = d.id, d.size, wall.Round(0)
-	b := s.db.NewBatch()
+	k := &kept{message: message{*m, d.sum.Sum(nil), large, len(rs)}, rcpts: make([]*recipient, len(rs))}
+	b := s.db.NewBatchWithSize(len(d.buf) + len(m.Head) + 1024*(1+len(rs)))
 	defer b.Close()
-	if err := set(b, messageKey(d.id), message{*m, d.sum.Sum(nil), large, len(rs)}); err != nil {
+	if err := setMessage(b, &k.message); err != nil {
 		return err
 	}
 	if !large {
+		k.body = d.buf
 		if err := b.Set(bodyKey(d.id), d.buf, nil); err != nil {
 			return err
 		}
@@ -217,27 +221,58 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 		if r.State == "" {
 			r.State, r.Next = queue.Waiting, m.Received
 		}
-		rec := recipient{Recipient: *r, Of: d.id, Since: now, Delay: max(0, r.Next.Sub(wall))}
-		if err := set(b, rcptKey(d.id, i), rec); err != nil {
+		k.rcpts[i] = &recipient{
+			Recipient: *r, Of: d.id, Since: now, Delay: max(0, r.Next.Sub(wall)), Submitter: m.Submitter, File: large,
+		}
+		if err := setRecipient(b, k.rcpts[i]); err != nil {
 			return err
 		}
+	}
+	if err := s.stamp(b, now); err != nil {
+		return err
 	}
 	if err := s.commit(b, synced); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := &entry{id: d.id, items: make([]*item, 0, len(rs))}
+	s.recent.add(k) // before anybody can find it
+	all := make([]newcomer, len(rs))
 	for i := range rs {
-		s.index.add(e, &rs[i], now+max(0, rs[i].Next.Sub(wall)))
+		r := &rs[i]
+		all[i] = newcomer{
+			n: i, domain: r.Domain, state: stateCode(r.State), due: now + max(0, r.Next.Sub(wall)), tries: r.Tries, awaits: r.Last.Awaits,
+		}
+	}
+	v, _ := parseID(string(d.id))
+	s.mu.Lock()
+	s.index.add(v, m.Submitter, large, all)
+	s.mu.Unlock()
+	if large {
+		s.named(d.id)
 	}
 	return nil
 }
 
-func set(b *pebble.Batch, key []byte, v any) error {
-	rec, err := encode(v)
+// scratch are buffers in which records are made.
+var scratch = sync.Pool{New: func() any { return new([]byte) }}
+
+func setMessage(b *pebble.Batch, m *message) error {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	rec, err := appendMessage((*buf)[:0], m)
 	if err != nil {
 		return err
 	}
-	return b.Set(key, rec, nil)
+	*buf = rec
+	return b.Set(messageKey(m.ID), rec, nil)
+}
+
+func setRecipient(b *pebble.Batch, r *recipient) error {
+	buf := scratch.Get().(*[]byte)
+	defer scratch.Put(buf)
+	rec, err := appendRecipient((*buf)[:0], r)
+	if err != nil {
+		return err
+	}
+	*buf = rec
+	return b.Set(rcptKey(r.Of, r.N), rec, nil)
 }

@@ -85,7 +85,7 @@ func TestUnreadableMessageHoldsUpNoOther(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Release(t.Context(), l); err != nil {
+		if err := s.Release(t.Context(), l, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -343,9 +343,9 @@ func TestClockJumps(t *testing.T) {
 	const quarter = 15 * time.Minute
 	wall := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, jump := range []time.Duration{0, time.Second, time.Hour, -time.Hour, 30 * 24 * time.Hour, -30 * 24 * time.Hour} {
-		r := &recipient{Recipient: queue.Recipient{State: queue.Waiting, Next: wall.Add(quarter), Age: time.Hour}, Since: time.Minute, Delay: quarter}
+		r := &recipient{Recipient: queue.Recipient{State: queue.Waiting, Age: time.Hour}, Since: time.Minute}
 		now := 2 * time.Minute // by the clock of the time we ran
-		due := r.due(now, wall.Add(jump))
+		due := due(nanos(wall.Add(quarter)), quarter, now, wall.Add(jump))
 		if due < now || due > now+quarter {
 			t.Errorf("a jump of %v: due %v from now", jump, due-now)
 		}

@@ -2,31 +2,42 @@ package disk
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 	"time"
 )
 
 func FuzzRecord(f *testing.F) {
-	f.Add(seal([]byte(`{"ID":"0000000000AA","Sum":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","Count":1}`)))
-	f.Add(seal([]byte(`{"n":0,"state":"waiting","Of":"0000000000AA","Since":5}`)))
+	const id = "0000000000AA"
+	f.Add(sealMessage(id))
+	f.Add(sealMessage(id)[recordHead:])
+	f.Add(sealRecipient(id, 0))
+	f.Add(sealRecipient(id, 0)[recordHead:])
 	f.Add(appendClock(time.Hour, 7))
 	f.Add([]byte(nil))
 	f.Add([]byte("\x00\x00\x00\x00\x01\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _, _ = parseClock(b)
 		for _, v := range [][]byte{b, seal(b)} {
-			if m, err := decodeMessage("0000000000AA", v); err == nil {
-				again, err := encode(m)
+			if m, err := decodeMessage(id, v); err == nil {
+				again, err := appendMessage(nil, m)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := decodeMessage("0000000000AA", again); err != nil {
-					t.Fatal(err)
+				if n, err := decodeMessage(id, again); err != nil || !reflect.DeepEqual(n, m) {
+					t.Fatalf("%+v became %+v, %v", m, n, err)
 				}
 			}
-			if r, err := decodeRecipient("0000000000AA", 0, v); err == nil {
+			if r, err := decodeRecipient(id, 0, v); err == nil {
+				again, err := appendRecipient(nil, r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n, err := decodeRecipient(id, 0, again); err != nil || !reflect.DeepEqual(n, r) {
+					t.Fatalf("%+v became %+v, %v", r, n, err)
+				}
 				r.accrue(time.Hour)
-				if d := r.due(time.Hour, time.Now()); d < time.Hour {
+				if d := due(nanos(r.Next), r.Delay, time.Hour, time.Now()); d < time.Hour {
 					t.Fatalf("due at %v, an hour into the run", d)
 				}
 			}

@@ -14,12 +14,11 @@ import (
 // a restart has read it, for a sync that failed once may say yes the next time
 // without having written anything.
 func (s *Store) fail(err error) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sick == nil {
-		s.sick = err
+	if s.sick.CompareAndSwap(nil, &err) {
 		close(s.ill)
+		s.mu.Lock()
 		s.index.wake()
+		s.mu.Unlock()
 		s.log.Error("storage failed", "err", err)
 	}
 	return fmt.Errorf("%w: %w", queue.ErrUnhealthy, err)
@@ -27,10 +26,8 @@ func (s *Store) fail(err error) error {
 
 // health is nil while every write and sync has gone well.
 func (s *Store) health() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sick != nil {
-		return fmt.Errorf("%w: %w", queue.ErrUnhealthy, s.sick)
+	if err := s.sick.Load(); err != nil {
+		return fmt.Errorf("%w: %w", queue.ErrUnhealthy, *err)
 	}
 	return nil
 }

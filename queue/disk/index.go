@@ -4,107 +4,117 @@ import (
 	"container/heap"
 	"math"
 	"slices"
-	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	"smtprelay/queue"
 )
 
-// The index says what is due when. It lives in memory and is rebuilt at open;
-// its times are of the clock of the time we ran. Store.mu guards all of it.
+// The index says what is due when. It lives in memory and is rebuilt after open;
+// its times are of the clock of the time we ran. Store.mu guards all of it. It is
+// made for very many recipients: they lie side by side, 48 octets each, and refer
+// to each other by number, so that there is nothing in them for the garbage
+// collector to follow.
 
-// entry is a message in the store. Its mutex is held while its records are
-// read, changed and written; it is taken before Store.mu.
-type entry struct {
-	mu    sync.Mutex
-	id    queue.ID
-	items []*item // by n
-}
+// ref is a recipient of the index; 0 is none. It counts while Store.mu is held.
+type ref uint32
 
 // item is a recipient in the store.
 type item struct {
-	e     *entry
-	d     *destination
-	n     int
-	state queue.State
+	id    uint64        // its message
 	due   time.Duration // Waiting: when
-	token uint64        // the lease it was taken under; 0: none
-	tries int
-	await string // Attempt.Awaits of the last, Waiting
-	where *pile  // waiting or ready of d, or nil
-	pos   int    // in where
+	n     uint32
+	next  ref    // the message's next recipient, by n; or the next unused item
+	pos   uint32 // in the pile it is in
+	dest  uint32
+	sub   uint32 // the message's submitter
+	await uint32 // Attempt.Awaits of the last, Waiting
+	tries uint16 // as many as that and more are the same
+	state byte
+	where byte // the pile it is in
+	file  bool // the message's body is a file
 }
 
-// byID sorts entries in the order of arrival.
-func byID(es []*entry) {
-	slices.SortFunc(es, func(a, b *entry) int { return strings.Compare(string(a.id), string(b.id)) })
+// The piles of an item.
+const (
+	nowhere   = iota
+	inWaiting // of its destination, for its time
+	inReady   // of its destination: due
+	inTaken   // of its destination: in the hands of who has the lease
+	inFailed
+)
+
+// The states of an item, as they are stored.
+const (
+	_ = iota
+	waiting
+	held
+	failed
+)
+
+func countTries(n int) uint16 { return uint16(min(max(n, 0), math.MaxUint16)) }
+
+// slabSize items are allocated at once.
+const slabSize = 4096
+
+// slab holds the items.
+type slab struct {
+	parts []*[slabSize]item
+	used  ref // how many were ever used; the first is not
+	free  ref // the first unused one of those; they are linked
 }
 
-func (e *entry) find(n int) *item {
-	i, ok := slices.BinarySearchFunc(e.items, n, func(it *item, n int) int { return it.n - n })
-	if !ok {
-		return nil
+func (s *slab) at(r ref) *item { return &s.parts[r/slabSize][r%slabSize] }
+
+func (s *slab) alloc() ref {
+	if r := s.free; r != 0 {
+		s.free = s.at(r).next
+		return r
 	}
-	return e.items[i]
+	if s.used++; int(s.used/slabSize) >= len(s.parts) {
+		s.parts = append(s.parts, new([slabSize]item))
+	}
+	return s.used
 }
 
-// pile is a heap of items.
-type pile struct {
-	items []*item
-	less  func(a, b *item) bool
-}
-
-func byDue(a, b *item) bool { return a.due < b.due }
-
-func byArrival(a, b *item) bool {
-	return a.e.id < b.e.id || a.e.id == b.e.id && a.n < b.n
-}
-
-func (p *pile) Len() int           { return len(p.items) }
-func (p *pile) Less(i, j int) bool { return p.less(p.items[i], p.items[j]) }
-func (p *pile) Swap(i, j int) {
-	p.items[i], p.items[j] = p.items[j], p.items[i]
-	p.items[i].pos, p.items[j].pos = i, j
-}
-func (p *pile) Push(x any) {
-	it := x.(*item)
-	it.where, it.pos = p, len(p.items)
-	p.items = append(p.items, it)
-}
-func (p *pile) Pop() any {
-	last := len(p.items) - 1
-	it := p.items[last]
-	p.items[last] = nil
-	p.items = p.items[:last]
-	it.where = nil
-	return it
+func (s *slab) release(r ref) {
+	*s.at(r) = item{next: s.free}
+	s.free = r
 }
 
 // destination is where mail goes together.
 type destination struct {
 	name     string
-	waiting  pile // by time
-	ready    pile // due already, by arrival
-	taken    map[*item]struct{}
+	no       uint32
+	items    int    // how many refer to it
+	waiting  pile   // by time
+	lines    []line // due already, by submitter
+	served   uint32 // whose line it was last
+	taken    pile
 	token    uint64        // of the lease; 0: none
 	until    time.Duration // when the lease runs out
-	released time.Duration // when the last lease ended: those who waited longer go first
+	released time.Duration // not claimed before; when the last lease ended, for those who waited longer go first
 	at       time.Duration // when Claim has to look at it
 	pos      int           // in agenda; -1: not there
+	spare    pile          // an empty one, for the next line
+}
+
+// line is what is due of one submitter, by arrival. There is none that is empty.
+type line struct {
+	sub uint32
+	pile
 }
 
 const never = time.Duration(math.MaxInt64)
 
 // next is when Claim has to look at the destination.
-func (d *destination) next() time.Duration {
+func (x *index) next(d *destination) time.Duration {
 	first := never
 	switch {
-	case len(d.ready.items) > 0:
-		first = d.ready.items[0].due
-	case len(d.waiting.items) > 0:
-		first = d.waiting.items[0].due
+	case len(d.lines) > 0:
+		first = x.at(d.lines[d.turn()].pile[0]).due
+	case len(d.waiting) > 0:
+		first = x.at(d.waiting[0]).due
 	case len(d.taken) > 0:
 		first = 0
 	}
@@ -115,6 +125,17 @@ func (d *destination) next() time.Duration {
 		return max(first, d.until)
 	}
 	return max(first, d.released)
+}
+
+// turn is whose line it is: the one after that which was served last. There is one.
+func (d *destination) turn() int {
+	i, _ := d.line(d.served + 1)
+	return i % len(d.lines)
+}
+
+// line finds the line of a submitter, or where it belongs.
+func (d *destination) line(sub uint32) (int, bool) {
+	return slices.BinarySearchFunc(d.lines, sub, func(l line, sub uint32) int { return int(l.sub) - int(sub) })
 }
 
 // agenda is the heap of destinations with something to do.
@@ -142,207 +163,295 @@ func (a *agenda) Pop() any {
 
 // index is the sum, with counts.
 type index struct {
-	entries map[queue.ID]*entry
-	order   []*entry // by arrival; also some that are gone, without items
-	gone    int      // how many
-	dests   map[string]*destination
+	slab
+	roll    roll
+	named   map[string]*destination
+	dests   []*destination // by number; nil: none
+	unused  []uint32       // numbers
 	agenda  agenda
-	failed  map[*item]struct{}
-	awaits  map[string]map[*item]struct{} // by item.await
-	count   map[queue.State]int
+	failed  pile
+	subs    names
+	awaited awaited
+	count   [len(stateCodes)]int
 	waiters int           // calls of Claim that wait
 	changed chan struct{} // closed when they may have to wait less long
 }
 
 func newIndex() index {
-	return index{
-		entries: map[queue.ID]*entry{}, dests: map[string]*destination{},
-		failed: map[*item]struct{}{}, count: map[queue.State]int{},
-		awaits:  map[string]map[*item]struct{}{},
-		changed: make(chan struct{}),
+	return index{named: map[string]*destination{}, dests: make([]*destination, 1), changed: make(chan struct{})}
+}
+
+// newcomer is what the index is told of a recipient.
+type newcomer struct {
+	n      int
+	domain string
+	state  byte
+	due    time.Duration
+	tries  int
+	awaits string
+}
+
+// add puts a message into the index, with its recipients in the order of n.
+func (x *index) add(id uint64, submitter string, file bool, all []newcomer) {
+	var last ref
+	for i := range all {
+		q := &all[i]
+		r, d := x.alloc(), x.dest(q.domain)
+		*x.at(r) = item{id: id, n: uint32(q.n), dest: d.no, sub: x.subs.take(submitter), tries: countTries(q.tries), file: file}
+		d.items++
+		if last == 0 {
+			x.roll.put(id, r)
+		} else {
+			x.at(last).next = r
+		}
+		last = r
+		x.place(r, q.state, q.due, q.tries)
+		x.park(r, q.awaits)
 	}
 }
 
-// add puts a recipient into the index.
-func (x *index) add(e *entry, r *queue.Recipient, due time.Duration) {
-	it := &item{e: e, d: x.dest(r.Domain), n: r.N}
-	e.items = append(e.items, it)
-	if len(e.items) == 1 {
-		x.entries[e.id] = e
-		at := x.after(e.id)
-		x.order = slices.Insert(x.order, at, e)
+// find returns a recipient, 0 when it is not there.
+func (x *index) find(id uint64, n int) ref {
+	r := x.roll.find(id)
+	for r != 0 && int(x.at(r).n) != n {
+		r = x.at(r).next
 	}
-	x.place(it, r.State, due, r.Tries)
-	x.park(it, r.Last.Awaits)
+	return r
 }
 
-// entry returns a message, nil when there is none. That it is the newest of all
-// is so often so, when a store is opened, that it is worth a look.
-func (x *index) entry(id queue.ID) *entry {
-	if n := len(x.order); n > 0 && x.order[n-1].id == id && len(x.order[n-1].items) > 0 {
-		return x.order[n-1]
+// rcpts goes through the recipients of a message.
+func (x *index) rcpts(head ref) func(yield func(ref, *item) bool) {
+	return func(yield func(ref, *item) bool) {
+		for r := head; r != 0; {
+			it := x.at(r)
+			next := it.next
+			if !yield(r, it) {
+				return
+			}
+			r = next
+		}
 	}
-	return x.entries[id]
-}
-
-// after is where in order those begin that arrived after this one.
-func (x *index) after(id queue.ID) int {
-	n := len(x.order)
-	if n == 0 || x.order[n-1].id <= id { // nearly always
-		return n
-	}
-	return sort.Search(n, func(i int) bool { return x.order[i].id > id })
 }
 
 // page returns messages that a filter may select and that arrived after this
-// one, some of the next, and after which to go on; "" when there are no more.
-func (x *index) page(after queue.ID, f queue.Filter) (es []*entry, last queue.ID) {
+// one, some of the next, and after which to go on; 0 when there are no more.
+func (x *index) page(after uint64, f queue.Filter) (ids []uint64, last uint64) {
 	const most, far = 256, 4096 // so as to hold up nobody for long
-	for i, e := range x.order[x.after(after):] {
-		if len(es) == most || i == far {
-			return es, last
+	want, ok := x.want(f)
+	if !ok {
+		return nil, 0
+	}
+	seen := 0
+	for id, head := range x.roll.after(after) {
+		if len(ids) == most || seen == far {
+			return ids, last
 		}
-		last = e.id
-		if slices.ContainsFunc(e.items, func(it *item) bool { return it.matches(f) }) {
-			es = append(es, e)
+		seen++
+		last = id
+		for _, it := range x.rcpts(head) {
+			if want.matches(it) {
+				ids = append(ids, id)
+				break
+			}
 		}
 	}
-	return es, ""
+	return ids, 0
 }
 
-// matches says what the index knows of whether a filter selects it.
-func (it *item) matches(f queue.Filter) bool {
-	return (f.State == "" || it.state == f.State) && (f.Domain == "" || it.d.name == f.Domain)
+// want is what the index knows of whether a filter selects a recipient.
+type want struct {
+	state byte // 0: any
+	dest  uint32
 }
 
-// park notes what a waiting item waits for.
-func (x *index) park(it *item, awaited string) {
-	if it.state != queue.Waiting || awaited == "" {
-		return
+// want returns false when there is nothing that a filter selects.
+func (x *index) want(f queue.Filter) (w want, ok bool) {
+	if f.Domain != "" {
+		d := x.named[f.Domain]
+		if d == nil {
+			return w, false
+		}
+		w.dest = d.no
 	}
-	all := x.awaits[awaited]
-	if all == nil {
-		all = map[*item]struct{}{}
-		x.awaits[awaited] = all
+	if f.State != "" {
+		if w.state = stateCode(f.State); w.state == 0 {
+			return w, false
+		}
 	}
-	all[it] = struct{}{}
-	it.await = awaited
+	return w, true
 }
 
-// unpark: it waits for nothing but its time.
-func (x *index) unpark(it *item) {
-	all := x.awaits[it.await]
-	delete(all, it)
-	if len(all) == 0 {
-		delete(x.awaits, it.await)
-	}
-	it.await = ""
+func (w want) matches(it *item) bool {
+	return (w.state == 0 || it.state == w.state) && (w.dest == 0 || it.dest == w.dest)
 }
 
 // dest returns the destination of that name, a new one when there is none.
 func (x *index) dest(name string) *destination {
-	d := x.dests[name]
-	if d == nil {
-		d = &destination{name: name, pos: -1, taken: map[*item]struct{}{}}
-		d.waiting.less, d.ready.less = byDue, byArrival
-		x.dests[name] = d
+	d := x.named[name]
+	if d != nil {
+		return d
 	}
+	d = &destination{name: strings.Clone(name), pos: -1} // not what it may be a part of
+	if n := len(x.unused); n > 0 {
+		d.no, x.unused = x.unused[n-1], x.unused[:n-1]
+	} else {
+		d.no = uint32(len(x.dests))
+		x.dests = append(x.dests, nil)
+	}
+	x.dests[d.no], x.named[d.name] = d, d
 	return d
 }
 
-// lift takes an item out of wherever it is.
-func (x *index) lift(it *item) {
-	if it.where != nil {
-		heap.Remove(it.where, it.pos)
+func (x *index) destOf(it *item) *destination { return x.dests[it.dest] }
+
+// inHand says whether a recipient was taken under a lease that holds.
+func (x *index) inHand(it *item, d *destination) bool { return it.where == inTaken && it.dest == d.no }
+
+// out takes a recipient out of the pile it is in.
+func (x *index) out(r ref) {
+	it := x.at(r)
+	d := x.destOf(it)
+	switch it.where {
+	case inWaiting:
+		x.cut(&d.waiting, int(it.pos), byDue)
+	case inReady:
+		x.leaveLine(d, it)
+	case inTaken:
+		x.cut(&d.taken, int(it.pos), nil)
+	case inFailed:
+		x.cut(&x.failed, int(it.pos), nil)
 	}
-	delete(it.d.taken, it)
-	it.token = 0
-	delete(x.failed, it)
-	x.unpark(it)
-	if it.state != "" {
-		x.count[it.state]--
+	it.where = nowhere
+}
+
+// await puts a recipient where it waits for its time.
+func (x *index) await(d *destination, r ref) {
+	x.push(&d.waiting, r, byDue)
+	x.at(r).where = inWaiting
+}
+
+// ready puts a recipient into its line.
+func (x *index) ready(d *destination, r ref) {
+	it := x.at(r)
+	i, ok := d.line(it.sub)
+	if !ok {
+		d.lines = slices.Insert(d.lines, i, line{it.sub, d.spare})
+		d.spare = nil
+	}
+	x.push(&d.lines[i].pile, r, byArrival)
+	it.where = inReady
+}
+
+// leaveLine takes a recipient out of its line.
+func (x *index) leaveLine(d *destination, it *item) {
+	i, _ := d.line(it.sub)
+	l := &d.lines[i]
+	x.cut(&l.pile, int(it.pos), byArrival)
+	if len(l.pile) == 0 {
+		d.spare = l.pile
+		d.lines = slices.Delete(d.lines, i, i+1)
 	}
 }
 
-// place moves an item to a state and out of any lease.
-func (x *index) place(it *item, s queue.State, due time.Duration, tries int) {
-	x.lift(it)
-	it.d = x.dest(it.d.name) // the old one may have been forgotten while the item was held
-	it.state, it.due, it.tries = s, due, tries
-	x.count[s]++
-	switch s {
-	case queue.Waiting:
-		heap.Push(&it.d.waiting, it)
-	case queue.Failed:
-		x.failed[it] = struct{}{}
+// fail puts a recipient where those are of whom nobody has been told.
+func (x *index) fail(r ref) {
+	x.push(&x.failed, r, nil)
+	x.at(r).where = inFailed
+}
+
+// take hands out the oldest message of whose line it is, to those of its recipients
+// at d that are due. There is one.
+func (x *index) take(d *destination) (id uint64, ns []int) {
+	i := d.turn()
+	sub := d.lines[i].sub
+	d.served = sub
+	id = x.at(d.lines[i].pile[0]).id
+	for i < len(d.lines) && d.lines[i].sub == sub && x.at(d.lines[i].pile[0]).id == id {
+		r := d.lines[i].pile[0]
+		it := x.at(r)
+		x.leaveLine(d, it)
+		x.push(&d.taken, r, nil)
+		it.where = inTaken
+		ns = append(ns, int(it.n))
 	}
-	x.fix(it.d)
+	return id, ns
+}
+
+// lift takes a recipient out of wherever it is.
+func (x *index) lift(r ref) {
+	x.out(r)
+	x.unpark(r)
+	if it := x.at(r); it.state != 0 {
+		x.count[it.state]--
+		it.state = 0
+	}
+}
+
+// place moves a recipient to a state and out of any lease.
+func (x *index) place(r ref, state byte, due time.Duration, tries int) {
+	x.lift(r)
+	it := x.at(r)
+	d := x.destOf(it)
+	it.state, it.due, it.tries = state, due, countTries(tries)
+	x.count[state]++
+	switch state {
+	case waiting:
+		x.await(d, r)
+	case failed:
+		x.fail(r)
+	}
+	x.fix(d)
 }
 
 // touch is place for the operator: what a worker has in hand stays there.
-func (x *index) touch(it *item, s queue.State, due time.Duration) {
-	if it.token == 0 {
-		x.place(it, s, due, it.tries)
+func (x *index) touch(r ref, state byte, due time.Duration, _ int) {
+	it := x.at(r)
+	if it.where != inTaken {
+		x.place(r, state, due, int(it.tries))
 		return
 	}
 	x.count[it.state]--
-	x.count[s]++
-	it.state, it.due = s, due
+	x.count[state]++
+	it.state, it.due = state, due
 }
 
-// rouse makes an item due that waits for this, if it still does; its destination has
-// to be refitted then. What a worker has in hand he will put off or not by himself.
-func (x *index) rouse(it *item, awaited string, now time.Duration) bool {
-	switch {
-	case it.await != awaited:
-		return false
-	case it.token != 0:
-		x.park(it, awaited)
-		return false
-	case it.where != &it.d.waiting:
-		return false
-	}
-	x.unpark(it)
-	heap.Remove(it.where, it.pos)
-	it.due = min(it.due, now)
-	heap.Push(&it.d.ready, it)
-	return true
-}
-
-// refit puts destinations where they belong in the agenda.
-func (x *index) refit(ds map[*destination]struct{}) {
-	for d := range ds {
-		x.fix(d)
-	}
-}
-
-// drop takes an item out of the index, and its message with the last one.
-func (x *index) drop(it *item) {
-	x.lift(it)
-	it.state = ""
-	e := it.e
-	e.items = slices.DeleteFunc(e.items, func(o *item) bool { return o == it })
-	if len(e.items) == 0 {
-		delete(x.entries, e.id)
-		if x.gone++; x.gone > len(x.order)/2 {
-			x.order = slices.DeleteFunc(x.order, func(e *entry) bool { return len(e.items) == 0 })
-			x.gone = 0
+// drop takes a recipient out of the index, and its message with the last one.
+func (x *index) drop(r ref) {
+	x.lift(r)
+	it := x.at(r)
+	d := x.destOf(it)
+	if head := x.roll.find(it.id); head != r {
+		for x.at(head).next != r {
+			head = x.at(head).next
 		}
+		x.at(head).next = it.next
+	} else if it.next != 0 {
+		x.roll.put(it.id, it.next)
+	} else {
+		x.roll.remove(it.id)
 	}
-	x.fix(it.d)
+	x.subs.drop(it.sub)
+	x.release(r)
+	d.items--
+	x.fix(d)
+	if x.roll.size == 0 {
+		x.slab = slab{} // what a great many took is given back
+	}
 }
 
 // fix puts the destination where it belongs in the agenda, forgets it when
-// there is nothing left to do, and wakes Claim when that is first now.
+// nothing refers to it, and wakes Claim when that is first now.
 func (x *index) fix(d *destination) {
-	d.at = d.next()
+	d.at = x.next(d)
 	switch {
 	case d.at == never:
 		if d.pos >= 0 {
 			heap.Remove(&x.agenda, d.pos)
 		}
-		if d.token == 0 {
-			x.forget(d)
+		if d.token == 0 && d.items == 0 && x.dests[d.no] == d {
+			x.dests[d.no] = nil
+			x.unused = append(x.unused, d.no)
+			delete(x.named, d.name)
 		}
 		return
 	case d.pos < 0:
@@ -355,13 +464,6 @@ func (x *index) fix(d *destination) {
 	}
 }
 
-// forget drops a destination that nothing refers to.
-func (x *index) forget(d *destination) {
-	if len(d.waiting.items)+len(d.ready.items)+len(d.taken) == 0 && x.dests[d.name] == d {
-		delete(x.dests, d.name)
-	}
-}
-
 func (x *index) wake() {
 	if x.waiters == 0 {
 		return
@@ -370,26 +472,28 @@ func (x *index) wake() {
 	x.changed = make(chan struct{})
 }
 
-// vacate ends a destination's lease; what was taken is due again.
-func (x *index) vacate(d *destination, now time.Duration) {
-	d.token, d.released = 0, now
-	for it := range d.taken {
-		delete(d.taken, it)
-		it.token = 0
+// vacate ends a destination's lease; what was taken is due again. It is not claimed
+// before then.
+func (x *index) vacate(d *destination, then time.Duration) {
+	d.token, d.released = 0, then
+	for _, r := range d.taken {
+		it := x.at(r)
+		it.where = nowhere
 		switch it.state { // the operator may have put it off meanwhile, or given it up
-		case queue.Waiting:
-			heap.Push(&d.waiting, it)
-		case queue.Failed:
-			x.failed[it] = struct{}{}
+		case waiting:
+			x.await(d, r)
+		case failed:
+			x.fail(r)
 		}
 	}
+	d.taken = d.taken[:0]
 	x.fix(d)
 }
 
-// ripen moves what is due from waiting to ready.
-func (d *destination) ripen(now time.Duration) {
-	for len(d.waiting.items) > 0 && d.waiting.items[0].due <= now {
-		it := heap.Pop(&d.waiting).(*item)
-		heap.Push(&d.ready, it)
+// ripen makes due what has waited for its time.
+func (x *index) ripen(d *destination, now time.Duration) {
+	for len(d.waiting) > 0 && x.at(d.waiting[0]).due <= now {
+		r := x.cut(&d.waiting, 0, byDue)
+		x.ready(d, r)
 	}
 }

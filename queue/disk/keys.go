@@ -2,7 +2,6 @@ package disk
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,7 +36,13 @@ func messageKey(id queue.ID) []byte { return []byte(messageSpace + string(id)) }
 func bodyKey(id queue.ID) []byte    { return []byte(bodySpace + string(id)) }
 
 func rcptKey(id queue.ID, n int) []byte {
-	return fmt.Appendf(nil, "%s%s/%08x", rcptSpace, id, n)
+	const hex = "0123456789abcdef"
+	k := make([]byte, 0, len(rcptSpace)+idLen+1+8)
+	k = append(append(append(k, rcptSpace...), id...), '/')
+	for shift := 28; shift >= 0; shift -= 4 {
+		k = append(k, hex[n>>shift&15])
+	}
+	return k
 }
 
 // parseRcptKey takes apart what rcptKey made.
@@ -60,6 +65,14 @@ func span(prefix string) (lower, upper []byte) {
 // digits sort in ASCII as in value, and lack what is misread: I L O U.
 const digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
+// digitValues are one more than what a digit counts; 0: it is none.
+var digitValues = func() (t [256]byte) {
+	for i := range digits {
+		t[digits[i]] = byte(i + 1)
+	}
+	return t
+}()
+
 func formatID(v uint64) queue.ID {
 	var b [idLen]byte
 	for i := idLen - 1; i >= 0; i-- {
@@ -74,14 +87,16 @@ func parseID(s string) (v uint64, ok bool) {
 		return 0, false
 	}
 	for i := range len(s) {
-		d := strings.IndexByte(digits, s[i])
-		if d < 0 {
+		d := digitValues[s[i]]
+		if d == 0 {
 			return 0, false
 		}
-		v = v<<5 | uint64(d)
+		v = v<<5 | uint64(d-1)
 	}
 	return v, true
 }
+
+const maxID = 1<<(5*idLen) - 1
 
 func validID(s string) bool { _, ok := parseID(s); return ok }
 
@@ -95,7 +110,7 @@ type ids struct {
 func (g *ids) next() queue.ID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = max(g.last+1, uint64(time.Now().UnixMilli())<<15&(1<<60-1))
+	g.last = max(g.last+1, uint64(time.Now().UnixMilli())<<15&maxID)
 	return formatID(g.last)
 }
 

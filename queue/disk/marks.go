@@ -1,12 +1,10 @@
 package disk
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"strconv"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -29,62 +27,100 @@ const marksAtMost = 4 << 20
 
 func (s *Store) marksPath() string { return s.path("sending") }
 
-// openMarks logs what the last run left and begins a new file.
+// openMarks reads what the last run left, and goes on with the same file until
+// all of it has been looked at: a crash until then must not make it forgotten.
 func (s *Store) openMarks() error {
-	f, err := s.fs.Open(s.marksPath())
-	if err == nil {
-		err = s.readMarks(f)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("read %s: %w", s.marksPath(), err)
-	}
-	s.marks.file, err = s.fs.Create(s.marksPath(), category)
-	return err
-}
-
-func (s *Store) readMarks(f io.Reader) error {
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var id string
-		var n, tries int
-		if c, _ := fmt.Sscanf(lines.Text(), "%s %d %d", &id, &n, &tries); c != 3 {
-			continue // cut off by the crash
-		}
-		e := s.index.entries[queue.ID(id)]
-		if e == nil {
-			continue
-		}
-		if it := e.find(n); it != nil && it.tries == tries && it.state == queue.Waiting {
-			s.twice++
-			s.log.Warn("maybe duplicate", "id", id, "domain", it.d.name, "tries", tries)
-		}
-	}
-	if err := lines.Err(); !errors.Is(err, bufio.ErrTooLong) {
+	f, err := s.fs.OpenReadWrite(s.marksPath(), category)
+	if err != nil {
 		return err
 	}
-	return nil // nothing of ours has lines that long
+	s.marks.file = f
+	text, err := readWhole(f)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", s.marksPath(), err)
+	}
+	s.loading.marked = readMarks(text)
+	s.marks.size = int64(len(text))
+	if n := len(text); n > 0 && text[n-1] != '\n' { // cut off by the crash
+		return s.marks.append([]byte("\n"))
+	}
+	return nil
 }
 
+// readMarks leaves out what makes no sense.
+func readMarks(text []byte) map[rcptName]int {
+	marked := map[rcptName]int{}
+	for l := range bytes.Lines(text) {
+		f := bytes.Fields(l)
+		if len(f) != 3 {
+			continue
+		}
+		id, ok := parseID(string(f[0]))
+		n, err1 := strconv.ParseUint(string(f[1]), 10, 31)
+		tries, err2 := strconv.ParseUint(string(f[2]), 10, 31)
+		if ok && err1 == nil && err2 == nil {
+			marked[rcptName{id, uint32(n)}] = int(tries)
+		}
+	}
+	return marked
+}
+
+// countTwice counts and logs those recipients of a message of whom it is not known
+// what came of the last final dot. s.mu is held.
+func (s *Store) countTwice(x *admitted) {
+	if len(s.loading.marked) == 0 {
+		return
+	}
+	for i := range x.rcpts {
+		r := &x.rcpts[i]
+		tries, ok := s.loading.marked[rcptName{x.id, uint32(r.n)}]
+		if ok && tries == int(countTries(r.tries)) && r.state == waiting {
+			s.twice++
+			s.log.Warn("maybe duplicate", "id", x.name, "domain", r.domain, "tries", tries)
+		}
+	}
+}
+
+// mark names a recipient, and the try.
+type mark struct{ n, tries int }
+
 // mark appends lines for recipients of a message.
-func (s *Store) mark(id queue.ID, items []*item) error {
-	var b bytes.Buffer
-	for _, it := range items {
-		fmt.Fprintf(&b, "%s %d %d\n", id, it.n, it.tries)
+func (s *Store) mark(id queue.ID, ms []mark) error {
+	b := make([]byte, 0, 64)
+	for _, m := range ms {
+		b = appendMark(b, id, m)
 	}
 	s.marks.mu.Lock()
 	defer s.marks.mu.Unlock()
-	if s.marks.size > marksAtMost {
+	if s.marks.size > marksAtMost && s.isWhole() {
 		if err := s.marks.renew(s); err != nil {
 			return s.fail(err)
 		}
 	}
-	n, err := s.marks.file.Write(b.Bytes())
-	s.marks.size += int64(n)
-	if err != nil {
+	if err := s.marks.append(b); err != nil {
 		return s.fail(fmt.Errorf("write %s: %w", s.marksPath(), err))
 	}
 	return nil
+}
+
+func (m *marks) append(b []byte) error {
+	n, err := m.file.WriteAt(b, m.size)
+	m.size += int64(n)
+	return err
+}
+
+// renewMarks begins the file anew, when what the last run left has been looked at.
+func (s *Store) renewMarks() error {
+	s.marks.mu.Lock()
+	defer s.marks.mu.Unlock()
+	return s.marks.renew(s)
+}
+
+// appendMark appends a line.
+func appendMark(b []byte, id queue.ID, m mark) []byte {
+	b = append(append(b, id...), ' ')
+	b = append(strconv.AppendInt(b, int64(m.n), 10), ' ')
+	return append(strconv.AppendInt(b, int64(m.tries), 10), '\n')
 }
 
 // renew begins the file anew with all that is in somebody's hands.
@@ -93,18 +129,18 @@ func (m *marks) renew(s *Store) error {
 	if err != nil {
 		return err
 	}
-	var b bytes.Buffer
+	var b []byte
 	s.mu.Lock()
-	for _, d := range s.index.dests {
-		for it := range d.taken {
-			fmt.Fprintf(&b, "%s %d %d\n", it.e.id, it.n, it.tries)
+	for _, d := range s.index.named {
+		for _, r := range d.taken {
+			it := s.index.at(r)
+			b = appendMark(b, formatID(it.id), mark{int(it.n), int(it.tries)})
 		}
 	}
 	s.mu.Unlock()
 	err = m.file.Close()
 	m.file, m.size = f, 0
-	_, werr := f.Write(b.Bytes())
-	return errors.Join(err, werr)
+	return errors.Join(err, m.append(b))
 }
 
 func (m *marks) close() error {

@@ -136,7 +136,7 @@ func checkBatch(batch []byte, next *uint64) error {
 			return nil
 		case kind == pebble.InternalKeyKindLogData:
 			continue
-		case kind != pebble.InternalKeyKindSet && kind != pebble.InternalKeyKindDelete, !known(string(key)):
+		case kind != pebble.InternalKeyKindSet && kind != pebble.InternalKeyKindDelete && kind != pebble.InternalKeyKindSingleDelete, !known(string(key)):
 			return fmt.Errorf("key %q of kind %d", key, kind)
 		}
 		count++

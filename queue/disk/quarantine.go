@@ -10,7 +10,7 @@ import (
 )
 
 // isolate moves a damaged message with all its records into quarantine, where
-// nothing looks at it but a human. A body file stays where it is. The entry is
+// nothing looks at it but a human. A body file stays where it is. The message is
 // locked. Its error means that the store cannot write.
 func (s *Store) isolate(id queue.ID, why error) error {
 	b := s.db.NewBatch()
@@ -38,13 +38,13 @@ func (s *Store) isolate(id queue.ID, why error) error {
 	if err := s.commit(b, pebble.Sync); err != nil {
 		return err
 	}
+	s.recent.drop(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.quarantined++
-	if e := s.index.entries[id]; e != nil {
-		for len(e.items) > 0 {
-			s.index.drop(e.items[0])
-		}
+	v, _ := parseID(string(id))
+	for r := s.index.roll.find(v); r != 0; r = s.index.roll.find(v) {
+		s.index.drop(r)
 	}
 	s.log.Error("message quarantined", "id", id, "err", why)
 	return nil

@@ -102,10 +102,11 @@ func (s *Store) rebuild() error {
 
 // copyTo writes all that is whole. A message that is not goes into quarantine.
 func (s *Store) copyTo(fresh *pebble.DB) error {
-	for e := range s.matching(queue.Filter{}) {
-		err := s.copyMessage(fresh, e)
+	for v := range s.matching(queue.Filter{}) {
+		id := formatID(v)
+		err := s.copyMessage(fresh, id, s.rcptsOf(v))
 		if pebble.IsCorruptionError(err) {
-			err = s.isolate(e.id, errDamage("%v", err))
+			err = s.isolate(id, errDamage("%v", err))
 		}
 		if err != nil {
 			return err
@@ -121,10 +122,20 @@ func (s *Store) copyTo(fresh *pebble.DB) error {
 	return fresh.Set([]byte(formKey), []byte(form), pebble.Sync)
 }
 
-func (s *Store) copyMessage(fresh *pebble.DB, e *entry) error {
-	keys := [][]byte{messageKey(e.id), bodyKey(e.id)}
-	for _, it := range e.items {
-		keys = append(keys, rcptKey(e.id, it.n))
+// rcptsOf returns the recipients of a message.
+func (s *Store) rcptsOf(id uint64) (ns []int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range s.index.rcpts(s.index.roll.find(id)) {
+		ns = append(ns, int(it.n))
+	}
+	return ns
+}
+
+func (s *Store) copyMessage(fresh *pebble.DB, id queue.ID, ns []int) error {
+	keys := [][]byte{messageKey(id), bodyKey(id)}
+	for _, n := range ns {
+		keys = append(keys, rcptKey(id, n))
 	}
 	b := fresh.NewBatch()
 	defer b.Close()

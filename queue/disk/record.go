@@ -6,35 +6,44 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"slices"
+	"math"
 	"time"
 	"unicode/utf8"
 
 	"smtprelay/queue"
 )
 
-// A record is CRC32C, version, length and payload: a JSON document, but for the
-// clock. The CRC covers all that follows it.
+// A record is CRC32C, version, length and payload. The CRC covers all that
+// follows it. What the store itself reads stands in fixed places; the rest of a
+// message or recipient is a JSON document, so that a new field of theirs needs
+// no new form.
 const (
-	recordVersion = 1
+	recordVersion = 2
 	recordHead    = 4 + 1 + 4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errNewer is not damage: the record is whole, but written by a later program.
-var errNewer = errors.New("written by a newer version of this program")
+// errVersion is not damage: the record is whole.
+var errVersion = errors.New("written by another version of this program")
 
 func errDamage(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", queue.ErrDamaged, fmt.Sprintf(format, a...))
 }
 
+// begin makes room for the head of a record in b, which the payload is to follow.
+func begin(b []byte) []byte { return append(b, make([]byte, recordHead)...) }
+
+// finish fills in the head of a record.
+func finish(b []byte) []byte {
+	b[4] = recordVersion
+	binary.BigEndian.PutUint32(b[5:], uint32(len(b)-recordHead))
+	return checksum(b)
+}
+
 // seal makes a record of a payload.
 func seal(payload []byte) []byte {
-	b := make([]byte, recordHead, recordHead+len(payload))
-	b[4] = recordVersion
-	binary.BigEndian.PutUint32(b[5:], uint32(len(payload)))
-	return checksum(append(b, payload...))
+	return finish(append(begin(make([]byte, 0, recordHead+len(payload))), payload...))
 }
 
 // checksum puts the CRC of a record in its place.
@@ -52,7 +61,7 @@ func open(b []byte) ([]byte, error) {
 		return nil, errDamage("checksum mismatch")
 	}
 	if b[4] != recordVersion {
-		return nil, fmt.Errorf("record of version %d: %w", b[4], errNewer)
+		return nil, fmt.Errorf("record of version %d: %w", b[4], errVersion)
 	}
 	if n := binary.BigEndian.Uint32(b[5:]); uint64(n) != uint64(len(b)-recordHead) {
 		return nil, errDamage("length %d of %d", n, len(b)-recordHead)
@@ -68,59 +77,218 @@ type message struct {
 	Count int    // how many recipients it had at first
 }
 
-// recipient is the record of a recipient. Age and Ours are true as of Since.
-type recipient struct {
-	queue.Recipient
-	Of    queue.ID      // its message: a record under another's key is damage
-	Since time.Duration // by the clock of the time we ran
-	Delay time.Duration // how long before Next it was put off: bounds the wait after a clock jump
-}
+// The payload of a message's record:
+//
+//	0   Sum
+//	32  flags: 1 File
+//	33  Count
+//	37  length of Head
+//	41  Head, then the rest as a document
+const messageFixed = 32 + 1 + 4 + 4
 
-func encode(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
+// Flags of records.
+const (
+	flagFile = 1 << iota
+	flagsAll = 1<<iota - 1
+)
+
+// appendMessage appends the record to an empty b.
+func appendMessage(b []byte, m *message) ([]byte, error) {
+	rest := m.Message
+	rest.Head = nil
+	doc, err := json.Marshal(rest)
 	if err != nil {
 		return nil, fmt.Errorf("encode record: %w", err)
 	}
-	return seal(b), nil
+	b = append(begin(b), m.Sum...)
+	b = append(b, flags(m.File))
+	b = binary.BigEndian.AppendUint32(b, uint32(m.Count))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(m.Head)))
+	b = append(b, m.Head...)
+	return finish(append(b, doc...)), nil
 }
 
-func decode(b []byte, v any) error {
-	p, err := open(b)
-	if err != nil {
-		return err
+func flags(file bool) byte {
+	if file {
+		return flagFile
 	}
-	if err := json.Unmarshal(p, v); err != nil {
-		return errDamage("%v", err)
-	}
-	return nil
+	return 0
 }
 
 // decodeMessage also holds the record against its key.
 func decodeMessage(id queue.ID, b []byte) (*message, error) {
-	m := &message{}
-	if err := decode(b, m); err != nil {
+	p, err := open(b)
+	if err != nil {
 		return nil, err
 	}
-	if m.ID != id || m.Size < 0 || len(m.Sum) != 32 || m.Count < 1 {
+	if len(p) < messageFixed || p[32] > flagsAll {
+		return nil, errDamage("the record of message %s makes no sense", id)
+	}
+	m := &message{
+		Sum: append([]byte(nil), p[:32]...), File: p[32]&flagFile != 0,
+		Count: int(binary.BigEndian.Uint32(p[33:])),
+	}
+	head := uint64(binary.BigEndian.Uint32(p[37:]))
+	if p = p[messageFixed:]; head > uint64(len(p)) {
+		return nil, errDamage("the record of message %s is cut short", id)
+	}
+	if err := json.Unmarshal(p[head:], &m.Message); err != nil {
+		return nil, errDamage("%v", err)
+	}
+	if m.ID != id || m.Size < 0 || m.Count < 1 {
 		return nil, errDamage("the record is not that of message %s", id)
+	}
+	m.Head = nil
+	if head > 0 {
+		m.Head = append(m.Head, p[:head]...)
 	}
 	return m, nil
 }
 
+// recipient is the record of a recipient. Age and Ours are true as of Since.
+type recipient struct {
+	queue.Recipient
+	Of        queue.ID      // its message: a record under another's key is damage
+	Since     time.Duration // by the clock of the time we ran
+	Delay     time.Duration // how long before Next it was put off: bounds the wait after a clock jump
+	Submitter string        // the message's
+	File      bool          // the message's: its body is a file
+}
+
+// The payload of a recipient's record:
+//
+//	0   State
+//	1   flags: 1 File
+//	2   N
+//	6   Of
+//	14  Next, in nanoseconds since 1970; none is the least number
+//	22  Since, Delay, Age and Ours, in nanoseconds
+//	54  Tries
+//	58  Domain, Submitter and Last.Awaits, each after its length, then the rest as
+//	    a document
+const rcptFixed = 58
+
+// stateCodes are the states that are kept.
+var stateCodes = [...]queue.State{1: queue.Waiting, 2: queue.Held, 3: queue.Failed}
+
+func stateCode(s queue.State) byte {
+	for c, known := range stateCodes {
+		if s == known {
+			return byte(c)
+		}
+	}
+	return 0
+}
+
+// noTime stands for a time that is not set.
+const noTime = math.MinInt64
+
+var latest = time.Unix(0, math.MaxInt64)
+
+// nanos is a time as it is stored.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.IsZero():
+		return noTime
+	case t.After(latest):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+// appendRecipient appends the record to an empty b.
+func appendRecipient(b []byte, r *recipient) ([]byte, error) {
+	of, ok := parseID(string(r.Of))
+	code := stateCode(r.State)
+	if !ok || code == 0 {
+		return nil, fmt.Errorf("encode record: recipient of %q in state %q", r.Of, r.State)
+	}
+	rest := r.Recipient
+	rest.N, rest.Domain, rest.State, rest.Age, rest.Ours, rest.Next, rest.Tries, rest.Last.Awaits = 0, "", "", 0, 0, time.Time{}, 0, ""
+	doc, err := json.Marshal(&rest)
+	if err != nil {
+		return nil, fmt.Errorf("encode record: %w", err)
+	}
+	b = append(begin(b), code, flags(r.File))
+	b = binary.BigEndian.AppendUint32(b, uint32(r.N))
+	b = binary.BigEndian.AppendUint64(b, of)
+	for _, v := range [...]int64{nanos(r.Next), int64(r.Since), int64(r.Delay), int64(r.Age), int64(r.Ours)} {
+		b = binary.BigEndian.AppendUint64(b, uint64(v))
+	}
+	b = binary.BigEndian.AppendUint32(b, uint32(min(max(r.Tries, 0), math.MaxInt32)))
+	for _, s := range [...]string{r.Domain, r.Submitter, r.Last.Awaits} {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	return finish(append(b, doc...)), nil
+}
+
+// rcptHead is what the index wants to know of a recipient. Its strings are parts
+// of the record.
+type rcptHead struct {
+	id                        uint64
+	n                         int
+	state                     byte
+	file                      bool
+	next                      int64
+	since, delay, age, ours   time.Duration
+	tries                     int
+	domain, submitter, awaits []byte
+	rest                      []byte
+}
+
+// parseRecipient takes a record apart and holds it against its key.
+func parseRecipient(h *rcptHead, id uint64, n int, b []byte) error {
+	p, err := open(b)
+	if err != nil {
+		return err
+	}
+	if len(p) < rcptFixed || p[1] > flagsAll {
+		return errDamage("the record of a recipient of %s makes no sense", formatID(id))
+	}
+	if p[0] == 0 || int(p[0]) >= len(stateCodes) {
+		return errDamage("recipient in state %d", p[0])
+	}
+	at := func(i int) uint64 { return binary.BigEndian.Uint64(p[i:]) }
+	*h = rcptHead{
+		state: p[0], file: p[1]&flagFile != 0,
+		n: int(binary.BigEndian.Uint32(p[2:])), id: at(6),
+		next: int64(at(14)), since: time.Duration(at(22)), delay: time.Duration(at(30)), age: time.Duration(at(38)), ours: time.Duration(at(46)),
+		tries: int(binary.BigEndian.Uint32(p[54:])),
+	}
+	if h.id != id || h.n != n {
+		return errDamage("the record is that of recipient %d of %s, not of %d of %s", h.n, formatID(h.id), n, formatID(id))
+	}
+	p = p[rcptFixed:]
+	for _, s := range [...]*[]byte{&h.domain, &h.submitter, &h.awaits} {
+		size, k := binary.Uvarint(p)
+		if k <= 0 || size > uint64(len(p)-k) {
+			return errDamage("the record of recipient %d of %s is cut short", n, formatID(id))
+		}
+		*s, p = p[k:k+int(size)], p[k+int(size):]
+	}
+	h.rest = p
+	return nil
+}
+
 // decodeRecipient also holds the record against its key.
 func decodeRecipient(id queue.ID, n int, b []byte) (*recipient, error) {
-	r := &recipient{}
-	if err := decode(b, r); err != nil {
+	v, ok := parseID(string(id))
+	if !ok {
+		return nil, errDamage("the record is under the key %q", id)
+	}
+	var h rcptHead
+	if err := parseRecipient(&h, v, n, b); err != nil {
 		return nil, err
 	}
-	known := []queue.State{queue.Waiting, queue.Held, queue.Failed}
-	at := slices.Index(known, r.State)
-	if at < 0 {
-		return nil, errDamage("recipient in state %q", r.State)
+	r := &recipient{Of: id, Since: h.since, Delay: h.delay, Submitter: string(h.submitter), File: h.file}
+	if err := json.Unmarshal(h.rest, &r.Recipient); err != nil {
+		return nil, errDamage("%v", err)
 	}
-	r.State = known[at] // one string for all of them, not one for each
-	if r.Of != id || r.N != n {
-		return nil, errDamage("the record is that of recipient %d of %s, not of %d of %s", r.N, r.Of, n, id)
+	r.N, r.Domain, r.State, r.Age, r.Ours, r.Tries = n, string(h.domain), stateCodes[h.state], h.age, h.ours, h.tries
+	r.Last.Awaits = string(h.awaits)
+	if r.Next = (time.Time{}); h.next != noTime {
+		r.Next = time.Unix(0, h.next)
 	}
 	return r, nil
 }
@@ -138,28 +306,31 @@ func (r *recipient) accrue(now time.Duration) {
 	}
 }
 
-// due is when a waiting recipient is due by the clock of the time we ran. A
-// wall clock that jumped brings it at most one wait further than planned.
-func (r *recipient) due(now time.Duration, wall time.Time) time.Duration {
-	return now + min(max(0, r.Next.Sub(wall)), max(0, r.Delay))
+// due is when a recipient is due that is due at the wall clock's next, and was
+// put off by delay then: by the clock of the time we ran. A wall clock that jumped
+// brings it at most one wait further than planned.
+func due(next int64, delay, now time.Duration, wall time.Time) time.Duration {
+	if next == noTime {
+		return now
+	}
+	return now + min(max(0, time.Unix(0, next).Sub(wall)), max(0, delay))
 }
 
 // checkText refuses what a JSON document would not give back unchanged.
 func checkText(m *queue.Message, rs []queue.Recipient) error {
-	for _, s := range []string{m.Envelope.From, m.Envelope.EnvelopeID, m.Author, m.MessageID, m.Submitter} {
+	for _, s := range [...]string{m.Envelope.From, m.Envelope.EnvelopeID, m.Author, m.MessageID, m.Submitter} {
 		if !utf8.ValidString(s) {
 			return fmt.Errorf("message with %q: not UTF-8", s)
 		}
 	}
-	for _, r := range rs {
-		for _, s := range []string{r.Address, r.Domain, r.Original, r.Notify} {
+	for i := range rs {
+		r := &rs[i]
+		for _, s := range [...]string{r.Address, r.Domain, r.Original, r.Notify} {
 			if !utf8.ValidString(s) {
 				return fmt.Errorf("recipient %d with %q: not UTF-8", r.N, s)
 			}
 		}
-		switch r.State {
-		case "", queue.Waiting, queue.Held, queue.Failed:
-		default:
+		if r.State != "" && stateCode(r.State) == 0 {
 			return fmt.Errorf("recipient %d is %s: nothing is left to do for it", r.N, r.State)
 		}
 	}

@@ -25,8 +25,8 @@ func (s *Store) Settle(_ context.Context, l queue.Lease, rs ...queue.Result) err
 		if _, err := s.leased(l); err != nil {
 			return err // while we waited for another's write
 		}
-		if it.token != l.Token {
-			return fmt.Errorf("recipient %d of %s: %w", it.n, it.e.id, queue.ErrLeaseLost)
+		if !s.isTaken(it, l) {
+			return fmt.Errorf("recipient %d of %s: %w", it.n, formatID(it.id), queue.ErrLeaseLost)
 		}
 		return nil
 	})
@@ -35,16 +35,16 @@ func (s *Store) Settle(_ context.Context, l queue.Lease, rs ...queue.Result) err
 // Reported books results of failed recipients.
 func (s *Store) Reported(_ context.Context, rs ...queue.Result) error {
 	return s.book(rs, func(it *item) error {
-		if it.state != queue.Failed {
-			return fmt.Errorf("recipient %d of %s is %s: %w", it.n, it.e.id, it.state, queue.ErrNotFound)
+		if it.state != failed {
+			return fmt.Errorf("recipient %d of %s is %s: %w", it.n, formatID(it.id), stateCodes[it.state], queue.ErrNotFound)
 		}
 		return nil
 	})
 }
 
-// change is one recipient's next record: nil when it leaves.
+// change is one recipient's next record.
 type change struct {
-	it  *item
+	id  uint64
 	rec *recipient
 }
 
@@ -55,8 +55,8 @@ func (s *Store) book(rs []queue.Result, may func(*item) error) error {
 		return err
 	}
 	defer done()
-	es := s.lockEntries(rs)
-	defer unlock(es)
+	ids := s.lockAll(rs)
+	defer s.unlockAll(ids)
 	cs, err := s.changes(rs, may)
 	if err != nil || len(cs) == 0 {
 		return err
@@ -66,130 +66,173 @@ func (s *Store) book(rs []queue.Result, may func(*item) error) error {
 	return err
 }
 
-// lockEntries locks the entries that results are about, in the order of their IDs so
+// lockAll locks the messages that results are about, in the order of their IDs so
 // that two who do it cannot wait for each other.
-func (s *Store) lockEntries(rs []queue.Result) []*entry {
-	s.mu.Lock()
-	var es []*entry
-	for _, r := range rs {
-		if e := s.index.entries[r.ID]; e != nil {
-			es = append(es, e)
+func (s *Store) lockAll(rs []queue.Result) []uint64 {
+	ids := make([]uint64, 0, len(rs))
+	for i := range rs {
+		if id, ok := parseID(string(rs[i].ID)); ok && (len(ids) == 0 || ids[len(ids)-1] != id) {
+			ids = append(ids, id)
 		}
 	}
-	s.mu.Unlock()
-	byID(es)
-	es = slices.Compact(es)
-	for _, e := range es {
-		e.mu.Lock()
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	for _, id := range ids {
+		s.locks.lock(id)
 	}
-	return es
+	return ids
 }
 
-func unlock(es []*entry) {
-	for _, e := range es {
-		e.mu.Unlock()
+func (s *Store) unlockAll(ids []uint64) {
+	for _, id := range ids {
+		s.locks.unlock(id)
 	}
+}
+
+// due is a result and the recipient that it is about.
+type dueResult struct {
+	id uint64
+	n  int
+	x  *queue.Result
 }
 
 // changes reads the records that results are about and books each. Results for
-// what is not there any more are left out.
+// what is not there any more are left out, and of two for one recipient the
+// second.
 func (s *Store) changes(rs []queue.Result, may func(*item) error) ([]change, error) {
-	s.mu.Lock()
-	var items []*item
-	var due []queue.Result
-	seen := map[*item]bool{}
-	for _, r := range rs {
-		e := s.index.entries[r.ID]
-		if e == nil {
-			continue
-		}
-		it := e.find(r.N)
-		if it == nil || seen[it] {
-			continue
-		}
-		seen[it] = true
-		if err := may(it); err != nil {
-			s.mu.Unlock()
-			return nil, err
-		}
-		items, due = append(items, it), append(due, r)
+	all, err := s.allowed(rs, may)
+	if err != nil {
+		return nil, err
 	}
-	s.mu.Unlock()
-	var cs []change
-	for i, it := range items {
-		r, err := s.recipient(it.e.id, it.n)
-		if errors.Is(err, queue.ErrDamaged) {
-			continue // its message is in quarantine now
+	wall := time.Now().Round(0)
+	cs := make([]change, 0, len(all))
+	for _, a := range all {
+		r, err := s.recipient(a.x.ID, a.n)
+		if errors.Is(err, queue.ErrDamaged) { // its message is in quarantine now
+			cs = slices.DeleteFunc(cs, func(c change) bool { return c.id == a.id })
+			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		r.Recipient = r.After(due[i], time.Now().Round(0))
-		r.Delay = due[i].Delay
-		cs = append(cs, change{it, r})
+		r.Recipient = r.After(*a.x, wall)
+		r.Delay = a.x.Delay
+		cs = append(cs, change{a.id, r})
 	}
 	return cs, nil
 }
 
-// write writes the changes of recipients whose entries are locked, and when
+// allowed are the results for what is there.
+func (s *Store) allowed(rs []queue.Result, may func(*item) error) ([]dueResult, error) {
+	all := make([]dueResult, 0, len(rs))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := map[ref]bool{}
+	for i := range rs {
+		id, _ := parseID(string(rs[i].ID))
+		r := s.index.find(id, rs[i].N)
+		if r == 0 || seen[r] {
+			continue
+		}
+		if len(rs) > 1 {
+			seen[r] = true
+		}
+		if err := may(s.index.at(r)); err != nil {
+			return nil, err
+		}
+		all = append(all, dueResult{id, rs[i].N, &rs[i]})
+	}
+	return all, nil
+}
+
+// write writes the changes of recipients whose messages are locked, and when
 // that is done moves them in the index by place. It returns the messages that
-// are gone; their body files may be removed once the write is synced.
-func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(*item, queue.State, time.Duration, int)) (gone []queue.ID, err error) {
+// are gone and have body files, which may be removed once the write is synced.
+func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(ref, byte, time.Duration, int)) (gone []queue.ID, err error) {
 	b := s.db.NewBatch()
 	defer b.Close()
-	left := map[*entry]int{}
 	for _, c := range cs {
-		if err := s.record(b, c, left); err != nil {
+		if err := s.record(b, c); err != nil {
 			return nil, err
 		}
 	}
-	if gone, err = s.leave(b, left); err != nil {
+	if gone, err = s.leave(b, cs); err != nil {
+		return nil, err
+	}
+	if err := s.stamp(b, s.ran.now()); err != nil {
 		return nil, err
 	}
 	if err := s.commit(b, o); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
 	for _, c := range cs {
+		s.recent.changed(c.rec.Of, c.rec.N)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x := &s.index
+	for _, c := range cs {
+		r := x.find(c.id, c.rec.N)
 		if c.rec.State.Leaves() {
-			s.index.drop(c.it)
-		} else {
-			place(c.it, c.rec.State, s.ran.now()+c.rec.Delay, c.rec.Tries)
-			if c.it.token == 0 {
-				s.index.park(c.it, c.rec.Last.Awaits)
-			}
+			x.drop(r)
+			continue
+		}
+		place(r, stateCode(c.rec.State), s.ran.now()+c.rec.Delay, c.rec.Tries)
+		if x.at(r).where != inTaken {
+			x.park(r, c.rec.Last.Awaits)
 		}
 	}
-	s.mu.Unlock()
 	return gone, nil
 }
 
-// removeBodies removes what body files messages had that are gone; what stays
-// is swept at the next open.
+// removeBodies removes the body files of messages that are gone; what stays is
+// swept at the next open.
 func (s *Store) removeBodies(gone []queue.ID) {
 	for _, id := range gone {
 		_ = s.fs.Remove(s.bodyPath(id))
 	}
 }
 
-// record puts one change into b and counts who leaves each message.
-func (s *Store) record(b *pebble.Batch, c change, left map[*entry]int) error {
-	key := rcptKey(c.it.e.id, c.it.n)
-	if c.rec.State.Leaves() {
-		left[c.it.e]++
-		return b.Delete(key, nil)
+// record puts one change into b.
+func (s *Store) record(b *pebble.Batch, c change) error {
+	if !c.rec.State.Leaves() {
+		return setRecipient(b, c.rec)
 	}
-	return set(b, key, c.rec)
+	key := rcptKey(c.rec.Of, c.rec.N)
+	if s.recent.recipient(c.rec.Of, c.rec.N) != nil {
+		return b.SingleDelete(key, nil) // written once so far
+	}
+	return b.Delete(key, nil)
 }
 
-// leave deletes the messages whose last recipients leave, and names them.
-func (s *Store) leave(b *pebble.Batch, left map[*entry]int) (gone []queue.ID, err error) {
+// leave deletes the messages whose last recipients leave, and names those of them
+// that have a body file. Record and body of a message are written once, and
+// deleted once: Pebble forgets such a pair as soon as it sees both, which is when
+// it has not left memory yet, for nearly all mail.
+func (s *Store) leave(b *pebble.Batch, cs []change) (gone []queue.ID, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for e, n := range left {
-		if n == len(e.items) {
-			gone = append(gone, e.id)
-			err = errors.Join(err, b.Delete(messageKey(e.id), nil), b.Delete(bodyKey(e.id), nil))
+	left := map[uint64]int{}
+	for _, c := range cs {
+		if c.rec.State.Leaves() {
+			left[c.id]++
+		}
+	}
+	for v, n := range left {
+		file := false
+		for _, it := range s.index.rcpts(s.index.roll.find(v)) {
+			file = it.file
+			n--
+		}
+		if n != 0 {
+			continue
+		}
+		id := formatID(v)
+		err = errors.Join(err, b.SingleDelete(messageKey(id), nil))
+		if file {
+			gone = append(gone, id)
+		} else {
+			err = errors.Join(err, b.SingleDelete(bodyKey(id), nil))
 		}
 	}
 	return gone, err

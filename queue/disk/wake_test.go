@@ -41,9 +41,9 @@ func BenchmarkWake(b *testing.B) {
 			put([]string{"large.example", fmt.Sprintf("d%d.example", i%1000)}[i%2])
 		}
 		s.mu.Lock() // as Park leaves them
-		for _, e := range s.index.entries {
-			s.index.place(e.items[0], queue.Waiting, s.ran.now()+time.Hour, 0)
-			s.index.park(e.items[0], "wan4")
+		for _, r := range s.index.roll.after(0) {
+			s.index.place(r, waiting, s.ran.now()+time.Hour, 0)
+			s.index.park(r, "wan4")
 		}
 		s.mu.Unlock()
 
@@ -86,8 +86,10 @@ func BenchmarkWake(b *testing.B) {
 		b.StopTimer()
 		s.mu.Lock()
 		ready := 0
-		for _, d := range s.index.dests {
-			ready += len(d.ready.items)
+		for _, d := range s.index.named {
+			for _, l := range d.lines {
+				ready += len(l.pile)
+			}
 		}
 		s.mu.Unlock()
 		if ready < n {

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +22,11 @@ func (s *Store) Claim(ctx context.Context, n int, ttl time.Duration) ([]queue.Le
 			return nil, err
 		}
 		s.mu.Lock()
+		if s.closed.Load() || s.sick.Load() != nil { // whoever wakes us then may have done so already
+			s.mu.Unlock()
+			done()
+			continue
+		}
 		ls := s.claim(n, ttl)
 		wait := never
 		if len(s.index.agenda) > 0 {
@@ -66,7 +70,7 @@ func (s *Store) claim(n int, ttl time.Duration) (ls []queue.Lease) {
 			x.vacate(d, now)
 			continue
 		}
-		d.ripen(now)
+		x.ripen(d, now)
 		s.leases++
 		d.token, d.until = s.leases, now+ttl
 		x.fix(d)
@@ -77,7 +81,7 @@ func (s *Store) claim(n int, ttl time.Duration) (ls []queue.Lease) {
 
 // leased returns the destination of a lease that still holds. s.mu is held.
 func (s *Store) leased(l queue.Lease) (*destination, error) {
-	d := s.index.dests[l.Destination]
+	d := s.index.named[l.Destination]
 	if d == nil || l.Token == 0 || d.token != l.Token {
 		return nil, fmt.Errorf("%s: %w", l.Destination, queue.ErrLeaseLost)
 	}
@@ -103,18 +107,18 @@ func (s *Store) Renew(_ context.Context, l queue.Lease, ttl time.Duration) error
 }
 
 // Release ends a lease.
-func (s *Store) Release(_ context.Context, l queue.Lease) error {
+func (s *Store) Release(_ context.Context, l queue.Lease, rest time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, err := s.leased(l)
 	if err != nil {
 		return err
 	}
-	s.index.vacate(d, s.ran.now())
+	s.index.vacate(d, s.ran.now()+max(rest, 0))
 	return nil
 }
 
-// Take hands out due jobs, oldest first.
+// Take hands out due jobs, the submitters in turn, each one's oldest first.
 func (s *Store) Take(ctx context.Context, l queue.Lease, n int) ([]queue.Job, error) {
 	done, err := s.use()
 	if err != nil {
@@ -126,23 +130,30 @@ func (s *Store) Take(ctx context.Context, l queue.Lease, n int) ([]queue.Job, er
 		if err := ctx.Err(); err != nil {
 			return jobs, err
 		}
-		e, items, err := s.pick(l)
-		if err != nil || e == nil {
+		id, ns, err := s.pick(l)
+		if err != nil || len(ns) == 0 {
 			return jobs, err
 		}
-		j, err := s.read(e, func(it *item) bool { return it.token == l.Token && slices.Contains(items, it) })
+		j, err := s.read(id, func(it *item) bool { return s.isTaken(it, l) && slices.Contains(ns, int(it.n)) })
 		switch {
 		case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
 			continue // it is in quarantine, or was removed this moment
 		case err != nil && s.health() != nil:
 			return jobs, err
 		case err != nil:
-			s.putAside(l, items, err)
+			s.putAside(l, id, ns, err)
 		case len(j.Recipients) > 0:
 			jobs = append(jobs, j)
 		}
 	}
 	return jobs, nil
+}
+
+// isTaken says whether a recipient is in hand under a lease that holds. s.mu is
+// held.
+func (s *Store) isTaken(it *item, l queue.Lease) bool {
+	d := s.index.destOf(it)
+	return it.where == inTaken && l.Token != 0 && d.token == l.Token && d.name == l.Destination
 }
 
 // unreadable is how long a message waits that the disk would not give.
@@ -151,59 +162,62 @@ const unreadable = 5 * time.Minute
 // putAside lets recipients wait whose records could not be read, though nothing
 // says that they are damaged, so that they do not hold up the destination's other
 // mail. Only the index knows: after a restart they are due.
-func (s *Store) putAside(l queue.Lease, items []*item, why error) {
+func (s *Store) putAside(l queue.Lease, id uint64, ns []int, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log.Warn("message not readable", "id", items[0].e.id, "err", why)
-	for _, it := range items {
-		if it.token == l.Token && it.state == queue.Waiting {
-			s.index.place(it, it.state, s.ran.now()+unreadable, it.tries)
+	s.log.Warn("message not readable", "id", formatID(id), "err", why)
+	for _, n := range ns {
+		r := s.index.find(id, n)
+		if r == 0 {
+			continue
+		}
+		if it := s.index.at(r); s.isTaken(it, l) && it.state == waiting {
+			s.index.place(r, it.state, s.ran.now()+unreadable, int(it.tries))
 		}
 	}
 }
 
-// pick takes the due recipients of the oldest message of a destination.
-func (s *Store) pick(l queue.Lease) (e *entry, items []*item, err error) {
+// pick takes what is due at a destination of the message whose turn it is.
+func (s *Store) pick(l queue.Lease) (id uint64, ns []int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, err := s.leased(l)
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, err
 	}
-	d.ripen(s.ran.now())
-	for len(d.ready.items) > 0 && (e == nil || d.ready.items[0].e == e) {
-		it := heap.Pop(&d.ready).(*item)
-		it.token = l.Token
-		d.taken[it] = struct{}{}
-		e, items = it.e, append(items, it)
+	x := &s.index
+	x.ripen(d, s.ran.now())
+	if len(d.lines) > 0 {
+		id, ns = x.take(d)
 	}
-	s.index.fix(d)
-	return e, items, nil
+	x.fix(d)
+	return id, ns, nil
 }
 
 // read reads a message and those of its recipients that want selects, if any, Age
 // and Ours up to now. Damage of any of its records puts the message away.
-func (s *Store) read(e *entry, want func(*item) bool) (queue.Job, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (s *Store) read(v uint64, want func(*item) bool) (queue.Job, error) {
+	s.locks.lock(v)
+	defer s.locks.unlock(v)
 	s.mu.Lock()
 	var ns []int
-	for _, it := range e.items {
+	for _, it := range s.index.rcpts(s.index.roll.find(v)) {
 		if want(it) {
-			ns = append(ns, it.n)
+			ns = append(ns, int(it.n))
 		}
 	}
 	s.mu.Unlock()
 	if len(ns) == 0 {
 		return queue.Job{}, nil
 	}
-	m, err := s.message(e.id)
+	id := formatID(v)
+	m, err := s.message(id)
 	if err != nil {
 		return queue.Job{}, err
 	}
-	j := queue.Job{Message: &m.Message}
+	j := queue.Job{Message: &m.Message, Recipients: make([]queue.Recipient, 0, len(ns))}
 	for _, n := range ns {
-		r, err := s.recipient(e.id, n)
+		r, err := s.recipient(id, n)
 		if err != nil {
 			return queue.Job{}, err
 		}
@@ -214,6 +228,11 @@ func (s *Store) read(e *entry, want func(*item) bool) (queue.Job, error) {
 
 // recipient reads a record that must be there.
 func (s *Store) recipient(id queue.ID, n int) (*recipient, error) {
+	if held := s.recent.recipient(id, n); held != nil {
+		r := *held
+		r.accrue(s.ran.now())
+		return &r, nil
+	}
 	v, err := s.get(rcptKey(id, n))
 	var r *recipient
 	switch {
@@ -242,62 +261,67 @@ func (s *Store) Sending(_ context.Context, l queue.Lease, id queue.ID, ns ...int
 	}
 	defer done()
 	s.mu.Lock()
-	items, err := s.inHand(l, id, ns)
+	ms, err := s.inHand(l, id, ns)
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return s.mark(id, items)
+	return s.mark(id, ms)
 }
 
-// inHand returns the recipients if all of them are taken under the lease, and
-// not held or removed since. s.mu is held.
-func (s *Store) inHand(l queue.Lease, id queue.ID, ns []int) ([]*item, error) {
+// inHand returns the marks of the recipients if all of them are taken under the
+// lease, and not held or removed since. s.mu is held.
+func (s *Store) inHand(l queue.Lease, id queue.ID, ns []int) ([]mark, error) {
 	if _, err := s.leased(l); err != nil {
 		return nil, err
 	}
-	e := s.index.entries[id]
-	if e == nil {
+	v, _ := parseID(string(id))
+	if s.index.roll.find(v) == 0 {
 		return nil, fmt.Errorf("%s: %w", id, queue.ErrNotFound)
 	}
-	var items []*item
+	ms := make([]mark, 0, len(ns))
 	for _, n := range ns {
-		it := e.find(n)
-		switch {
-		case it == nil:
+		r := s.index.find(v, n)
+		if r == 0 {
 			return nil, fmt.Errorf("recipient %d of %s: %w", n, id, queue.ErrNotFound)
-		case it.token != l.Token, it.state != queue.Waiting:
+		}
+		it := s.index.at(r)
+		if !s.isTaken(it, l) || it.state != waiting {
 			return nil, fmt.Errorf("recipient %d of %s: %w", n, id, queue.ErrLeaseLost)
 		}
-		items = append(items, it)
+		ms = append(ms, mark{n, int(it.tries)})
 	}
-	return items, nil
+	return ms, nil
 }
 
 // settled leaves the failed recipients that nobody has in hand: of the others a
 // 250 may come yet.
-func (s *Store) settled(e *entry, rs []queue.Recipient) []queue.Recipient {
+func (s *Store) settled(id uint64, rs []queue.Recipient) []queue.Recipient {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(rs, func(r queue.Recipient) bool {
-		it := e.find(r.N)
-		return it == nil || it.token != 0
+	return slices.DeleteFunc(rs, func(q queue.Recipient) bool {
+		r := s.index.find(id, q.N)
+		return r == 0 || s.index.at(r).where == inTaken
 	})
 }
 
 // Unreported goes through the messages that had failed recipients when it began.
 func (s *Store) Unreported(ctx context.Context) iter.Seq2[queue.Job, error] {
 	return func(yield func(queue.Job, error) bool) {
+		if err := s.whole(ctx); err != nil {
+			yield(queue.Job{}, err)
+			return
+		}
 		s.mu.Lock()
-		var es []*entry
-		for it := range s.index.failed {
-			es = append(es, it.e)
+		ids := make([]uint64, 0, len(s.index.failed))
+		for _, r := range s.index.failed {
+			ids = append(ids, s.index.at(r).id)
 		}
 		s.mu.Unlock()
-		byID(es)
-		for _, e := range slices.Compact(es) {
-			x, err := s.look(ctx, e, queue.Filter{State: queue.Failed})
-			x.Recipients = s.settled(e, x.Recipients)
+		slices.Sort(ids)
+		for _, id := range slices.Compact(ids) {
+			x, err := s.look(ctx, id, queue.Filter{State: queue.Failed})
+			x.Recipients = s.settled(id, x.Recipients)
 			switch {
 			case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
 				continue

@@ -85,9 +85,23 @@ func (s *Store) readClock() error {
 func (s *Store) saveClock(o *pebble.WriteOptions) {
 	b := s.db.NewBatch()
 	defer b.Close()
-	if err := b.Set([]byte(clockKey), appendClock(s.ran.now(), s.ids.newest()), nil); err == nil {
+	if err := s.setClock(b, s.ran.now()); err == nil {
 		_ = s.commit(b, o)
 	}
+}
+
+func (s *Store) setClock(b *pebble.Batch, now time.Duration) error {
+	s.clocked.Store(int64(now))
+	return b.Set([]byte(clockKey), appendClock(now, s.ids.newest()), nil)
+}
+
+// stamp saves the clock with what is written anyway, now and then: no record is
+// from much later than the clock that a crash leaves.
+func (s *Store) stamp(b *pebble.Batch, now time.Duration) error {
+	if now-time.Duration(s.clocked.Load()) < 10*time.Second {
+		return nil
+	}
+	return s.setClock(b, now)
 }
 
 // tick saves the clock every minute while there is mail, so that a crash costs
@@ -102,8 +116,9 @@ func (s *Store) tick() {
 		case <-t.C:
 		}
 		if done, err := s.use(); err == nil {
+			s.recent.age()
 			s.mu.Lock()
-			busy := len(s.index.entries) > 0
+			busy := s.index.roll.size > 0
 			s.mu.Unlock()
 			if busy {
 				s.saveClock(pebble.Sync)
@@ -111,67 +126,6 @@ func (s *Store) tick() {
 			done()
 		}
 	}
-}
-
-// scan builds the index from the recipients' records.
-func (s *Store) scan() error {
-	if err := s.countQuarantined(); err != nil {
-		return err
-	}
-	damaged := map[queue.ID]error{}
-	err := s.each(rcptSpace, func(k, v []byte) error {
-		id, n, ok := parseRcptKey(k)
-		if !ok {
-			s.log.Warn("foreign record left alone", "err", fmt.Sprintf("key %q", k))
-			return nil
-		}
-		return s.admit(id, n, v, damaged)
-	})
-	if pebble.IsCorruptionError(err) {
-		s.hurt()
-		err = s.salvage(damaged)
-	}
-	if err != nil {
-		return err
-	}
-	for id, why := range damaged {
-		if err := s.isolate(id, why); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// admit puts a recipient's record into the index, or its message into damaged.
-func (s *Store) admit(id queue.ID, n int, v []byte, damaged map[queue.ID]error) error {
-	r, err := decodeRecipient(id, n, v)
-	switch {
-	case errors.Is(err, queue.ErrDamaged):
-		damaged[id] = err
-	case err != nil:
-		return fmt.Errorf("record %s: %w", rcptKey(id, n), err)
-	default:
-		s.enter(id, r)
-	}
-	return nil
-}
-
-// enter puts a recipient's record into the index.
-func (s *Store) enter(id queue.ID, r *recipient) {
-	v, _ := parseID(string(id))
-	s.ids.seen(v)
-	now := s.ran.now()
-	if r.Since > now {
-		// The clock was saved before the record was written.
-		s.ran.base += r.Since - now
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.index.entry(id)
-	if e == nil {
-		e = &entry{id: queue.ID(strings.Clone(string(id)))} // not the whole key
-	}
-	s.index.add(e, &r.Recipient, r.due(s.ran.now(), time.Now()))
 }
 
 // each goes through all keys that begin with prefix.
