@@ -106,14 +106,14 @@ func inside(ctx context.Context, c choices, work string, out io.Writer) (err err
 	err = b.hold(ctx)
 	text := b.report(thisMachine(work, o))
 	fmt.Fprint(out, text)
-	if err != nil {
+	if err != nil && !errors.Is(err, errFailed) {
 		return err
 	}
 	if !c.whole() {
 		fmt.Fprintf(os.Stderr, "relay-bench: %s is left as it is: only part of it was measured\n", c.page)
-		return nil
+		return err
 	}
-	return writePage(c.page, text)
+	return errors.Join(err, writePage(c.page, text))
 }
 
 // openFiles lets us and what we start have as many as we want.
