@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 
@@ -80,6 +81,7 @@ func onDisk(dir string) error {
 
 // inside makes the lab and holds the tournament.
 func inside(ctx context.Context, c choices, work string, out io.Writer) (err error) {
+	debug.SetGCPercent(400) // what we take of the machine, the systems under test do not have
 	var o others
 	err = sandbox.InTurn(sandbox.Settle, func() error { return mountCounters(work) }, wireUp, openFiles, func() (err error) {
 		o, err = newOthers(work, filepath.Base(work))

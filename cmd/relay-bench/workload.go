@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -65,7 +66,15 @@ func (w workload) domain(id int) int {
 	return 0
 }
 
-func (w workload) rcpt(id int) string { return "reader@" + domain(w.domain(id)) }
+func (w workload) rcpt(id int) string { return rcpts()[w.domain(id)] }
+
+// rcpts has the recipient in each domain.
+var rcpts = sync.OnceValue(func() (all []string) {
+	for i := range domains {
+		all = append(all, "reader@"+domain(i))
+	}
+	return all
+})
 
 // expected tells whether message id can arrive.
 func (w workload) expected(id int) bool { return !w.bad || fate(w.domain(id)) == takes }
