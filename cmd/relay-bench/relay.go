@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 // relaySystem is ours.
 type relaySystem struct {
 	speech
+	label  string // how it was built, if not as it comes
 	path   string // of the program
 	config string // the file
 	socket string // of administration
@@ -20,8 +22,8 @@ type relaySystem struct {
 	ended  <-chan struct{}
 }
 
-func (*relaySystem) name() string { return "relay" }
-func (*relaySystem) drop() error  { return nil }
+func (r *relaySystem) name() string { return cmp.Or(r.label, "relay") }
+func (*relaySystem) drop() error    { return nil }
 
 func (*relaySystem) settings(l *lab, dir string) string { return relaySettings(l, dir, false) }
 

@@ -18,6 +18,8 @@ type tournament struct {
 	systems []system
 	log     io.Writer
 	results []result
+
+	profiles int // written
 }
 
 // result is what one contestant did on one workload, a run for each round.
@@ -32,6 +34,7 @@ const (
 	ceilingName = "generator straight to the sink"
 	durableName = "the same, durable"
 	emptyName   = "relay, nothing waiting"
+	opensslName = "relay, built with OpenSSL"
 )
 
 // contestant takes part on a workload.
@@ -49,7 +52,7 @@ func (b *tournament) contestants(w workload) (all []contestant) {
 		add(durableName, func(ctx context.Context) (figures, error) { return b.straight(ctx, w, true) })
 	}
 	for _, s := range b.systems {
-		if !w.only(s.name()) {
+		if !w.takesPart(s.name()) {
 			continue
 		}
 		add(s.name(), func(ctx context.Context) (figures, error) { return b.measured(ctx, s, w) })

@@ -82,8 +82,11 @@ func (w workload) expected(id int) bool { return !w.bad || fate(w.domain(id)) ==
 // ceiling tells whether the generator's way straight to the sink bounds it.
 func (w workload) ceiling() bool { return !w.bad && w.backlog == 0 }
 
-// only tells whether a system takes part at all.
-func (w workload) only(system string) bool { return w.backlog == 0 || system == "relay" }
+// takesPart tells whether a system does: a backlog is written for relay alone, and how
+// it signs makes a difference only where it does.
+func (w workload) takesPart(system string) bool {
+	return (w.backlog == 0 || system == "relay") && (w.dkim || system != opensslName)
+}
 
 // roundsOf all workloads, for the report: "3 (W3, W6: 2)".
 func roundsOf(ws []workload) string {
