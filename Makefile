@@ -1,22 +1,25 @@
-# make         builds bin/relay
+# make         builds bin/relay; for those who build for it: TAGS=openssl (a faster RSA; gcc, pkg-config, libssl-dev), GOAMD64=v3
 # make test    all that must be green: format, vet, staticcheck, every test with the race detector, a short fuzz
 # make interop among real servers, in namespaces of its own; as root, on Debian (installs mmdebstrap, iproute2)
 # make torture kill -9 and power loss, again and again, half an hour or more; as root, on Debian (installs xfsprogs)
 # make bench   how fast it is, beside Postfix on this machine; half an hour, as root, on Debian; writes docs/benchmarks.md
+# make profile makes cmd/relay/default.pgo anew, by which the compiler knows what is worth inlining; as make bench, a few minutes
 # make fuzz    every fuzz target for FUZZTIME executions (5000x; a time such as 1m works too)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5000x
 TORTURE ?= -kill-rounds 1000 -ext4-cycles 1000 -xfs-cycles 300
 
-.PHONY: build test lint fuzz interop torture bench demo clean need-go need-cc need-debian
+.PHONY: build test lint fuzz interop torture bench profile demo clean need-go need-cc need-debian
 
 build: need-go
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/relay ./cmd/relay
+	CGO_ENABLED=$(if $(findstring openssl,$(TAGS)),1,0) go build -trimpath -tags "$(TAGS)" -ldflags "-s -w" -o bin/relay ./cmd/relay
 
 test: need-go need-cc lint
 	go test -race -shuffle=on -timeout 10m ./...
 	go test -tags mutants -run '^TestMutants$$' ./queue/disk
+	@if pkg-config --exists libcrypto 2>/dev/null; then set -x; go vet -tags openssl ./relay/sign && go test -race -tags openssl ./relay/sign; \
+		else echo "not tested: TAGS=openssl, for want of pkg-config and libssl-dev"; fi
 	$(MAKE) --no-print-directory fuzz
 
 lint: need-go
@@ -56,6 +59,12 @@ torture: need-go need-debian
 
 bench: need-go need-debian
 	go run ./cmd/relay-bench $(BENCHFLAGS)
+
+profile: need-go need-debian
+	rm -rf bin/profile && mkdir -p bin/profile
+	go run ./cmd/relay-bench -workloads W1,W2,W5,W8 -only relay -rounds 2 -profile bin/profile
+	go tool pprof -proto bin/profile/*.pprof > cmd/relay/default.pgo
+	rm -r bin/profile
 
 demo: need-go
 	go run ./cmd/demo

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +45,10 @@ func outside(ctx context.Context, c choices) (code int, err error) {
 	if c.relay != "" {
 		err = sandbox.Run("cp", c.relay, path)
 	} else {
-		err = build(ctx, path)
+		err = build(ctx, path, "")
+		if said := build(ctx, path+"-openssl", "openssl"); said != nil {
+			fmt.Fprintf(os.Stderr, "relay-bench: no figures of relay with OpenSSL, which want gcc, pkg-config and libssl-dev: %v\n", said)
+		}
 	}
 	if err != nil {
 		return 0, err
@@ -56,10 +61,14 @@ func outside(ctx context.Context, c choices) (code int, err error) {
 	return sandbox.Enter(workEnv+"="+work, filepath.Base(work))
 }
 
-// build compiles relay as `make` does, with its symbols for the profiles.
-func build(ctx context.Context, path string) error {
-	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "smtprelay/cmd/relay")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+// build compiles relay as `make` does with these TAGS, with its symbols for the profiles.
+func build(ctx context.Context, path, tags string) error {
+	c := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", tags, "-o", path, "smtprelay/cmd/relay")
+	cgo := "CGO_ENABLED=0"
+	if tags != "" {
+		cgo = "CGO_ENABLED=1"
+	}
+	c.Env = append(os.Environ(), cgo)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("build relay: %w\n%s", err, out)
 	}
@@ -80,6 +89,7 @@ func onDisk(dir string) error {
 
 // inside makes the lab and holds the tournament.
 func inside(ctx context.Context, c choices, work string, out io.Writer) (err error) {
+	debug.SetGCPercent(400) // what we take of the machine, the systems under test do not have
 	var o others
 	err = sandbox.InTurn(sandbox.Settle, func() error { return mountCounters(work) }, wireUp, openFiles, func() (err error) {
 		o, err = newOthers(work, filepath.Base(work))
@@ -98,22 +108,26 @@ func inside(ctx context.Context, c choices, work string, out io.Writer) (err err
 	defer func() { err = errors.Join(err, l.close()) }()
 	b := &tournament{choices: c, work: work, group: filepath.Base(work), lab: l, log: os.Stderr}
 	relay := filepath.Join(work, "relay")
-	for _, s := range []system{&postfixSystem{relay: relay}, &relaySystem{path: relay}} {
-		if c.only == "" || c.only == s.name() {
+	systems := []system{&postfixSystem{relay: relay}, &relaySystem{path: relay}}
+	if _, err := os.Stat(relay + "-openssl"); err == nil {
+		systems = append(systems, &relaySystem{path: relay + "-openssl", label: opensslName})
+	}
+	for _, s := range systems {
+		if strings.HasPrefix(s.name(), c.only) {
 			b.systems = append(b.systems, s)
 		}
 	}
 	err = b.hold(ctx)
 	text := b.report(thisMachine(work, o))
 	fmt.Fprint(out, text)
-	if err != nil {
+	if err != nil && !errors.Is(err, errFailed) {
 		return err
 	}
 	if !c.whole() {
 		fmt.Fprintf(os.Stderr, "relay-bench: %s is left as it is: only part of it was measured\n", c.page)
-		return nil
+		return err
 	}
-	return writePage(c.page, text)
+	return errors.Join(err, writePage(c.page, text))
 }
 
 // openFiles lets us and what we start have as many as we want.

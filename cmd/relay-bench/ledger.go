@@ -94,7 +94,20 @@ func (l *ledger) acks() []time.Duration {
 	return all
 }
 
-// lastAck and lastArrival are when the last of them came.
+// arrivals is how long each message took from its final dot to the sink, sorted. One that
+// was there before the generator's clock said that it had gone took nothing.
+func (l *ledger) arrivals() []time.Duration {
+	var all []time.Duration
+	for id := range l.arrived {
+		if t := l.arrived[id].Load(); t != 0 {
+			all = append(all, time.Duration(max(0, t-l.dotted[id])))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// lastAck and lastArrival are when the last of them came, firstArrival is when the first did.
 func (l *ledger) lastAck() time.Duration { return time.Duration(slices.Max(l.acked)) }
 
 func (l *ledger) lastArrival() (last time.Duration) {
@@ -102,4 +115,14 @@ func (l *ledger) lastArrival() (last time.Duration) {
 		last = max(last, time.Duration(l.arrived[i].Load()))
 	}
 	return last
+}
+
+func (l *ledger) firstArrival() time.Duration {
+	first := int64(0)
+	for i := range l.arrived {
+		if t := l.arrived[i].Load(); t != 0 && (first == 0 || t < first) {
+			first = t
+		}
+	}
+	return time.Duration(first)
 }

@@ -70,15 +70,17 @@ func (c *client) send(ctx context.Context, id int) error {
 			return err
 		}
 	}
-	for _, step := range []struct {
-		line string
-		code string
-	}{{"MAIL FROM:<" + sender + ">\r\n", "250"}, {"RCPT TO:<" + c.rcpt(id) + ">\r\n", "250"}, {"DATA\r\n", "354"}} {
-		if err := c.say([]byte(step.line), step.code); err != nil {
-			return err
-		}
+	to := c.rcpt(id)
+	if err := c.say("250", "MAIL FROM:<", sender, ">\r\n"); err != nil {
+		return err
 	}
-	c.out = append(c.mail.append(c.out[:0], id, sender, c.rcpt(id)), ".\r\n"...)
+	if err := c.say("250", "RCPT TO:<", to, ">\r\n"); err != nil {
+		return err
+	}
+	if err := c.say("354", "DATA\r\n"); err != nil {
+		return err
+	}
+	c.out = append(c.mail.append(c.out[:0], id, sender, to), ".\r\n"...)
 	if _, err := c.conn.Write(c.out); err != nil {
 		return err
 	}
@@ -88,8 +90,11 @@ func (c *client) send(ctx context.Context, id int) error {
 	return err
 }
 
+// dialer asks for no keep-alive: that is four system calls for each connection.
+var dialer = net.Dialer{KeepAlive: -1}
+
 func (c *client) open(ctx context.Context) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", c.to)
+	conn, err := dialer.DialContext(ctx, "tcp4", c.to)
 	if err != nil {
 		return err
 	}
@@ -101,11 +106,16 @@ func (c *client) open(ctx context.Context) error {
 	if err := c.hear("220"); err != nil {
 		return err
 	}
-	return c.say([]byte("EHLO client."+senderDomain+"\r\n"), "250")
+	return c.say("250", "EHLO client."+senderDomain+"\r\n")
 }
 
-func (c *client) say(line []byte, code string) error {
-	if _, err := c.conn.Write(line); err != nil {
+// say a command, in parts, and hear the reply.
+func (c *client) say(code string, parts ...string) error {
+	c.out = c.out[:0]
+	for _, p := range parts {
+		c.out = append(c.out, p...)
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
 		return err
 	}
 	return c.hear(code)
@@ -132,7 +142,7 @@ func (c *client) quit() error {
 	if c.conn == nil {
 		return nil
 	}
-	err := c.say([]byte("QUIT\r\n"), "221")
+	err := c.say("221", "QUIT\r\n")
 	c.drop()
 	return err
 }

@@ -28,6 +28,9 @@ func thisMachine(work string, o others) string {
 	if v := packageVersions(postfixRoot.Path("postfix")); v != "" {
 		words = append(words, v)
 	}
+	if out, err := exec.Command("pkg-config", "--modversion", "libcrypto").Output(); err == nil {
+		words = append(words, "OpenSSL "+string(bytes.TrimSpace(out)))
+	}
 	if part, err := o.part(); err == nil {
 		words = append(words, fmt.Sprintf("others on the machine had %.0f %% of its processors meanwhile", 100*part))
 	}

@@ -45,10 +45,22 @@ func (m *mail) body(id int) []byte {
 	return m.pool[at : at+n]
 }
 
+// number stands for a message's, in its text.
+const number = "\x00"
+
 // append message id to buf, as it goes over the wire without the final dot.
 func (m *mail) append(buf []byte, id int, from, to string) []byte {
-	buf = fmt.Appendf(buf, "From: Bench <%s>\r\nTo: <%s>\r\nSubject: message %d\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <%d.bench@%s>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n%s%d\r\n\r\n",
-		from, to, id, id, senderDomain, idField, id)
+	for _, part := range [...]string{
+		"From: Bench <", from, ">\r\nTo: <", to, ">\r\nSubject: message ", number,
+		"\r\nDate: Thu, 01 Jan 2026 00:00:00 +0000\r\nMessage-ID: <", number, ".bench@" + senderDomain + ">\r\n",
+		"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n" + idField, number, "\r\n\r\n",
+	} {
+		if part == number {
+			buf = strconv.AppendInt(buf, int64(id), 10)
+			continue
+		}
+		buf = append(buf, part...)
+	}
 	return append(buf, m.body(id)...)
 }
 

@@ -6,8 +6,6 @@ import (
 	"testing"
 )
 
-func everyone(int) bool { return true }
-
 // A message comes back with what a relay puts on top, and is known again.
 func TestMailIsKnownAgain(t *testing.T) {
 	m := newMail(small)

@@ -16,6 +16,7 @@
 //	relay-bench -workloads W1,W2 -scale 0.1 -only relay -profile DIR
 //	relay-bench sink ADDR          a sink by itself; -journal FILE makes it durable
 //	relay-bench send ADDR          the generator by itself
+//	relay-bench fill DIR NUMBER    a queue of so many deferred messages
 package main
 
 import (
@@ -29,6 +30,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -54,10 +56,13 @@ type choices struct {
 	workloads, only, dir, page, profile, relay string
 	scale                                      float64
 	rounds                                     int
+	within                                     time.Duration
 }
 
 // whole tells whether all of it is measured.
-func (c choices) whole() bool { return c.workloads == "" && c.only == "" && c.profile == "" }
+func (c choices) whole() bool {
+	return c.workloads == "" && c.only == "" && c.profile == "" && c.scale == 1 && c.rounds == 0
+}
 
 func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 	if len(args) > 0 {
@@ -66,6 +71,8 @@ func run(ctx context.Context, args []string, out io.Writer) (int, error) {
 			return 0, sinkCommand(ctx, args[1:], out)
 		case "send":
 			return 0, sendCommand(ctx, args[1:], out)
+		case "fill":
+			return 0, fillCommand(ctx, args[1:])
 		}
 	}
 	c, err := parse(args)
@@ -87,18 +94,19 @@ func parse(args []string) (c choices, err error) {
 	f.StringVar(&c.profile, "profile", "", "directory for processor profiles of relay, one a second; go tool pprof takes several")
 	f.StringVar(&c.relay, "relay", "", "relay's program; left out: it is built")
 	f.Float64Var(&c.scale, "scale", 1, "part of the messages to send")
-	f.IntVar(&c.rounds, "rounds", 2, "how often each system has its turn on each workload")
+	f.IntVar(&c.rounds, "rounds", 0, "how often each system has its turn on each workload; left out: 1 to 3 times, as the workload has it")
+	f.DurationVar(&c.within, "within", 40*time.Minute, "after this, no second or third round is begun")
 	if err := f.Parse(args); err != nil {
 		return c, err
 	}
 	if f.NArg() > 0 {
-		return c, fmt.Errorf("no command %q: expected sink, send, or flags alone", f.Arg(0))
+		return c, fmt.Errorf("no command %q: expected sink, send, fill, or flags alone", f.Arg(0))
 	}
 	if c.only != "" && c.only != "relay" && c.only != "Postfix" {
 		return c, fmt.Errorf("-only %q: expected relay or Postfix", c.only)
 	}
-	if c.scale <= 0 || c.scale > 1 || c.rounds < 1 {
-		return c, fmt.Errorf("-scale %v -rounds %d: expected a scale above 0, up to 1, and at least one round", c.scale, c.rounds)
+	if c.scale <= 0 || c.scale > 1 || c.rounds < 0 {
+		return c, fmt.Errorf("-scale %v -rounds %d: expected a scale above 0, up to 1, and no negative number of rounds", c.scale, c.rounds)
 	}
 	_, err = chosen(c)
 	return c, err
@@ -109,7 +117,11 @@ func chosen(c choices) (ws []workload, err error) {
 	names := strings.Split(c.workloads, ",")
 	for _, w := range workloads {
 		if i := slices.Index(names, w.name); i >= 0 || c.workloads == "" {
-			ws = append(ws, w.scaled(c.scale))
+			w = w.scaled(c.scale)
+			if c.rounds > 0 {
+				w.rounds = c.rounds
+			}
+			ws = append(ws, w)
 			if i >= 0 {
 				names = slices.Delete(names, i, i+1)
 			}

@@ -21,8 +21,9 @@ func (b *tournament) watch(s system, w workload) (stop func() error) {
 	done := make(chan error, 1)
 	go func() {
 		var err error
-		for i := 0; err == nil && ctx.Err() == nil; i++ {
-			err = r.profile(filepath.Join(b.profile, fmt.Sprintf("%s-%03d.pprof", w.name, i)))
+		for err == nil && ctx.Err() == nil {
+			b.profiles++
+			err = r.profile(filepath.Join(b.profile, fmt.Sprintf("%s-%03d.pprof", w.name, b.profiles)))
 		}
 		done <- err
 	}()

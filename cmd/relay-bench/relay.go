@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,25 +14,27 @@ import (
 // relaySystem is ours.
 type relaySystem struct {
 	speech
+	label  string // how it was built, if not as it comes
 	path   string // of the program
+	config string // the file
 	socket string // of administration
 	daemon *exec.Cmd
 	ended  <-chan struct{}
 }
 
-func (*relaySystem) name() string { return "relay" }
-func (*relaySystem) drop() error  { return nil }
+func (r *relaySystem) name() string { return cmp.Or(r.label, "relay") }
+func (*relaySystem) drop() error    { return nil }
 
 func (*relaySystem) settings(l *lab, dir string) string { return relaySettings(l, dir, false) }
 
 func (r *relaySystem) start(ctx context.Context, l *lab, dir string, g *group, dkim bool) error {
 	r.socket = filepath.Join(dir, "admin.sock")
-	config := filepath.Join(dir, "relay.toml")
-	if err := os.WriteFile(config, []byte(relaySettings(l, dir, dkim)), 0o600); err != nil {
+	r.config = filepath.Join(dir, "relay.toml")
+	if err := os.WriteFile(r.config, []byte(relaySettings(l, dir, dkim)), 0o600); err != nil {
 		return err
 	}
 	if dkim {
-		record, err := dkimKey(ctx, r.path, config, filepath.Join(dir, "state"))
+		record, err := dkimKey(ctx, r.path, r.config, filepath.Join(dir, "state"))
 		if err != nil {
 			return err
 		}
@@ -40,7 +43,7 @@ func (r *relaySystem) start(ctx context.Context, l *lab, dir string, g *group, d
 		}
 	}
 	var err error
-	r.daemon = exec.Command(r.path, "serve", "--config", config)
+	r.daemon = exec.Command(r.path, "serve", "--config", r.config)
 	if r.ended, err = r.begin(r.daemon, g); err != nil {
 		return err
 	}

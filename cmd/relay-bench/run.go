@@ -9,36 +9,48 @@ import (
 	"time"
 )
 
-// figures of one run.
+// figures of one run. Those of a run that did not finish in time are of what did arrive.
 type figures struct {
 	Accept   float64       // messages a second, to the last 250
-	Through  float64       // messages a second, to the last arrival
-	CPU      time.Duration // of all processes, a message
+	Through  float64       // messages a second, to the last arrival or the end of the time
+	CPU      time.Duration // of all processes, a message; 0: not measured
 	Memory   int64         // octets at the most; 0: not measured
+	Rest     int64         // octets before the first of them, after a hundred others; likewise
 	Syncs    float64       // fsync and fdatasync, a message; negative: not counted
 	P50, P99 time.Duration // from the final dot to its 250
-	Missing  int           // messages that did not arrive in time; then the other figures do not count
+	Sink50   time.Duration // from the final dot to the arrival, of half of them
+	Sink99   time.Duration // likewise, of 99 of 100
+	Missing  int           // messages that did not arrive in time
 	Sent     int           // messages that could arrive
+	Waiting  int           // messages that waited for a dead destination
 	Fault    string        // why there are no figures at all
+	Backlog  *backlog      // what a system with a backlog says of it
 }
 
-// done tells whether the figures count.
-func (f figures) done() bool { return f.Missing == 0 && f.Fault == "" }
+// counts tells whether there are figures.
+func (f figures) counts() bool { return f.Fault == "" && f.Sent > 0 }
+
+// done tells whether all of it arrived.
+func (f figures) done() bool { return f.counts() && f.Missing == 0 }
 
 // ratings turns a run's ledger into figures.
-func ratings(book *ledger) figures {
-	n := book.expected()
-	acks := book.acks()
-	return figures{
-		Accept:  float64(len(acks)) / book.lastAck().Seconds(),
-		Through: float64(n-int(book.left.Load())) / book.lastArrival().Seconds(),
-		P50:     percentile(acks, 50), P99: percentile(acks, 99),
-		Syncs:   -1,
-		Missing: int(book.left.Load()), Sent: n,
+func ratings(book *ledger) (f figures) {
+	f = figures{Syncs: -1, Sent: book.expected(), Missing: int(book.left.Load())}
+	if acks := book.acks(); len(acks) > 0 {
+		f.Accept = float64(len(acks)) / book.lastAck().Seconds()
+		f.P50, f.P99 = percentile(acks, 50), percentile(acks, 99)
 	}
+	arrivals := book.arrivals()
+	f.Sink50, f.Sink99 = percentile(arrivals, 50), percentile(arrivals, 99)
+	took := book.lastArrival()
+	if f.Missing > 0 {
+		took = time.Duration(book.now())
+	}
+	f.Through = float64(f.Sent-f.Missing) / max(took, 1).Seconds()
+	return f
 }
 
-// measured runs a system on a workload, once, with a queue that was empty.
+// measured runs a system on a workload, once, with a queue of its own.
 func (b *tournament) measured(ctx context.Context, s system, w workload) (f figures, err error) {
 	dir, err := os.MkdirTemp(b.work, "system-")
 	if err != nil {
@@ -56,53 +68,92 @@ func (b *tournament) measured(ctx context.Context, s system, w workload) (f figu
 	if err := b.lab.suffer(w.bad); err != nil {
 		return f, err
 	}
-	if err := s.start(ctx, b.lab, dir, g, w.dkim); err != nil {
-		return f, fmt.Errorf("start %s: %w\n%s", s.name(), err, s.said())
-	}
-	if err := b.prepare(ctx, g, w); err != nil {
-		return f, fmt.Errorf("prepare %s: %w\n%s", s.name(), err, s.said())
-	}
-	stop := b.watch(s, w)
-	f, err = b.take(ctx, g, w)
-	if err = errors.Join(err, stop()); err != nil {
+	f, err = b.played(ctx, s, w, dir, g)
+	if err != nil {
 		return f, fmt.Errorf("%w\n%s", err, s.said())
 	}
 	return f, nil
 }
 
+// played is a run from the start of the system to its last figure.
+func (b *tournament) played(ctx context.Context, s system, w workload, dir string, g *group) (f figures, err error) {
+	if w.backlog > 0 {
+		if err := fill(ctx, queueOf(dir), w.backlog); err != nil {
+			return f, fmt.Errorf("write a backlog: %w", err)
+		}
+	}
+	began := time.Now()
+	if err := s.start(ctx, b.lab, dir, g, w.dkim); err != nil {
+		return f, fmt.Errorf("start %s: %w", s.name(), err)
+	}
+	ready := time.Since(began)
+	first, err := b.prepare(ctx, w)
+	if err != nil {
+		return f, fmt.Errorf("prepare %s: %w", s.name(), err)
+	}
+	waiting, err := b.wait(ctx, w)
+	if err != nil {
+		return f, fmt.Errorf("prepare %s: %w", s.name(), err)
+	}
+	if err := g.quiet(ctx, time.Minute); err != nil {
+		return f, err
+	}
+	starting, rest := g.peakMemory(), g.memory()
+	stop := b.watch(s, w)
+	f, err = b.take(ctx, g, w)
+	f.Waiting, f.Rest = waiting, rest
+	if err = errors.Join(err, stop()); err != nil {
+		return f, err
+	}
+	if r, ok := s.(*relaySystem); ok && w.backlog > 0 {
+		f.Memory = max(f.Memory, starting)
+		f.Backlog, err = r.backlog(ctx, g, w.backlog)
+		if err == nil {
+			f.Backlog.Ready, f.Backlog.First = ready, first.Sub(began)
+		}
+	}
+	return f, err
+}
+
 // warmUp is how many messages go first, so that processes, connections and names are there.
 const warmUp = 100
 
-// prepare sends what shall be there before the measured mail: those first ones, and
-// those that wait.
-func (b *tournament) prepare(ctx context.Context, g *group, w workload) error {
-	ctx, cancel := context.WithTimeout(ctx, fillLimit)
+// prepare sends those first ones, and says when the first of them arrived.
+func (b *tournament) prepare(ctx context.Context, w workload) (first time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	m, book := newMail(w.size), newLedger(warmUp, func(int) bool { return true })
+	m, book := newMail(w.size), newLedger(warmUp, everyone)
 	b.lab.sink.taking(taker(m, book, w.dkim))
-	first := load{to: b.lab.submission.String(), clients: 20, kept: w.kept, mail: m, rcpt: workload{}.rcpt, book: book}
-	if err := first.run(ctx); err != nil {
-		return err
+	err = load{to: b.lab.submission.String(), clients: 20, kept: w.kept, mail: m, rcpt: workload{}.rcpt, book: book}.run(ctx)
+	if err != nil {
+		return first, err
 	}
 	select {
 	case <-book.all:
-	case <-time.After(time.Minute):
-		return fmt.Errorf("%d of the first %d messages did not arrive in a minute", book.left.Load(), warmUp)
+		return book.begun.Add(book.firstArrival()), book.sound()
 	case <-ctx.Done():
-		return ctx.Err()
+		return first, fmt.Errorf("%d of the first %d messages did not arrive in a minute: %w", book.left.Load(), warmUp, context.Cause(ctx))
 	}
-	if err := book.sound(); err != nil {
-		return err
+}
+
+// everyone expects every message to arrive.
+func everyone(int) bool { return true }
+
+// wait sends those that are to wait for a dead destination, as many as are taken in time,
+// and says how many that were.
+func (b *tournament) wait(ctx context.Context, w workload) (int, error) {
+	if w.waiting == 0 {
+		return 0, nil
 	}
-	if w.waiting > 0 {
-		waiting := load{to: b.lab.submission.String(), clients: 100, kept: true, mail: m,
-			rcpt: func(int) string { return "reader@" + deadDomain },
-			book: newLedger(w.waiting, func(int) bool { return false })}
-		if err := waiting.run(ctx); err != nil {
-			return err
-		}
+	limited, cancel := context.WithTimeout(ctx, waitLimit)
+	defer cancel()
+	book := newLedger(w.waiting, func(int) bool { return false })
+	err := load{to: b.lab.submission.String(), clients: 100, kept: true, mail: newMail(w.size),
+		rcpt: func(int) string { return "reader@" + deadDomain }, book: book}.run(limited)
+	if limited.Err() != nil {
+		err = ctx.Err() // it is as many as there are
 	}
-	return g.quiet(ctx)
+	return len(book.acks()), err
 }
 
 // take sends the measured mail and waits for it at the sink.
@@ -124,24 +175,23 @@ func (b *tournament) take(ctx context.Context, g *group, w workload) (f figures,
 	select {
 	case <-book.all:
 	case <-limited.Done():
-		return ratings(book), book.sound()
 	}
+	f = ratings(book)
 	// What is still to be booked is work of these messages too, and one that is to come
 	// twice comes now. Where mail goes on being tried there is no end to wait for.
-	if !w.bad {
-		if err := g.quiet(ctx); err != nil {
+	if f.Missing == 0 && !w.bad {
+		if err := g.quiet(ctx, restLimit); err != nil {
 			return f, err
 		}
 	}
-	after, err := g.read()
-	if err != nil {
+	if err := errors.Join(ctx.Err(), book.sound()); err != nil {
 		return f, err
 	}
-	if err := book.sound(); err != nil {
-		return f, err
-	}
-	f = ratings(book)
 	f.Memory = g.peakMemory()
+	after, err := g.read()
+	if err != nil || f.Missing > 0 {
+		return f, err // what it cost a message cannot be told of a part of them
+	}
 	f.CPU = (after.cpu - before.cpu) / time.Duration(w.messages)
 	if after.syncs >= 0 {
 		f.Syncs = float64(after.syncs-before.syncs) / float64(w.messages)
@@ -166,11 +216,11 @@ func taker(m *mail, book *ledger, signed bool) func([]byte) error {
 }
 
 // quiet waits until the group has used less than a twentieth of a processor for two
-// seconds (on a busy machine it may well get nothing for one), for two minutes at most.
-func (g *group) quiet(ctx context.Context) error {
+// seconds (on a busy machine it may well get nothing for one), or until the limit.
+func (g *group) quiet(ctx context.Context, limit time.Duration) error {
 	const pause = 2 * time.Second
 	last, err := g.read()
-	for began := time.Now(); err == nil && time.Since(began) < 2*time.Minute; {
+	for began := time.Now(); err == nil && time.Since(began) < limit; {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -191,7 +241,7 @@ func (b *tournament) straight(ctx context.Context, w workload, durable bool) (f 
 	ctx, cancel := context.WithTimeout(ctx, runLimit)
 	defer cancel()
 	m := newMail(w.size)
-	book := newLedger(w.messages, w.expected)
+	book := newLedger(w.messages, everyone)
 	take := taker(m, book, false)
 	flushes := func() int { return 0 }
 	if durable {

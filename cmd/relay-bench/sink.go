@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,7 +34,7 @@ type sink struct {
 
 // newSink listens. Until somebody says what to do with messages, it takes none.
 func newSink(addr string) (*sink, error) {
-	ln, err := net.Listen("tcp4", addr)
+	ln, err := (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp4", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +100,9 @@ func (s *sink) serve(c *net.TCPConn) {
 		c.Read(make([]byte, 1)) // until the other side has had enough
 		return
 	}
-	in := &wire{conn: c, buf: make([]byte, 8<<10)}
+	in := wires.Get().(*wire)
+	defer wires.Put(in)
+	*in = wire{conn: c, buf: in.buf, out: in.out[:0]}
 	in.out = append(in.out, "220 sink.test ESMTP\r\n"...)
 	for {
 		command, err := in.line()
@@ -107,7 +110,12 @@ func (s *sink) serve(c *net.TCPConn) {
 			return
 		}
 		verb, _, _ := bytes.Cut(command, []byte(" "))
-		switch string(bytes.ToUpper(verb)) {
+		for i, c := range verb {
+			if 'a' <= c && c <= 'z' {
+				verb[i] -= 'a' - 'A'
+			}
+		}
+		switch string(verb) {
 		case "EHLO":
 			in.reply("250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 104857600\r\n")
 		case "RCPT":
@@ -163,6 +171,9 @@ type wire struct {
 	out   []byte
 	rcpts int
 }
+
+// wires that were used, for the next connections.
+var wires = sync.Pool{New: func() any { return &wire{buf: make([]byte, 8<<10)} }}
 
 func (in *wire) reply(text string) { in.out = append(in.out, text...) }
 

@@ -35,7 +35,7 @@ func loopbackLab() (l *lab, err error) {
 func TestSmoke(t *testing.T) {
 	dir := t.TempDir()
 	r := &relaySystem{path: filepath.Join(dir, "relay")}
-	if err := build(t.Context(), r.path); err != nil {
+	if err := build(t.Context(), r.path, ""); err != nil {
 		t.Fatal(err)
 	}
 	l, err := loopbackLab()

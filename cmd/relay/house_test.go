@@ -23,7 +23,7 @@ var plan = map[string][]string{
 	"cmd/relay":             {"config", "relay", "relay/admin", "relay/deliver", "relay/submit", "relay/sign", "preflight", "preflight/dns"},
 	"cmd/interop":           {},
 	"cmd/demo":              {"preflight/dns", "preflight/dns/dnstest", "relay/deliver/mxtest"},
-	"cmd/relay-bench":       {"cmd/sandbox", "preflight/dns", "preflight/dns/dnstest"},
+	"cmd/relay-bench":       {"cmd/sandbox", "preflight/dns", "preflight/dns/dnstest", "queue", "queue/disk"},
 	"cmd/sandbox":           {},
 	"config":                {"relay", "relay/submit", "relay/sign", "relay/deliver", "relay/report", "relay/admin", "relay/policy", "relay/dial", "preflight", "preflight/dns"},
 	"relay":                 {"relay/submit", "relay/sign", "relay/deliver", "relay/report", "relay/admin", "relay/policy", "relay/dial", "queue", "queue/disk", "preflight", "preflight/dns"},
@@ -46,11 +46,11 @@ var plan = map[string][]string{
 // doors are the only packages that know a library.
 var doors = map[string][]string{
 	"github.com/emersion/go-smtp":          {"relay/submit"},
-	"github.com/emersion/go-msgauth/dkim":  {"relay/sign", "cmd/demo"},
+	"github.com/emersion/go-msgauth/dkim":  {"cmd/demo"},
 	"github.com/miekg/dns":                 {"preflight/dns", "preflight/dns/dnstest"},
 	"github.com/BurntSushi/toml":           {"config"},
 	"github.com/cockroachdb/pebble/v2":     {"queue/disk"},
-	"github.com/cockroachdb/pebble/v2/vfs": {"queue/disk", "relay"},
+	"github.com/cockroachdb/pebble/v2/vfs": {"queue/disk", "relay", "cmd/relay-bench"},
 	"blitiri.com.ar/go/spf":                {"preflight"},
 	"github.com/spf13/cobra":               {"cmd/relay"},
 }

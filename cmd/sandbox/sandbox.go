@@ -53,13 +53,43 @@ func Enter(mark, cgroup string) (code int, err error) {
 	return 0, err
 }
 
-// Settle is the first thing inside: mounts are ours alone, and /proc and /run too.
+// Settle is the first thing inside: mounts are ours alone, and /proc and /run too. The
+// first process of the namespaces stays in it and starts the program once more, which
+// goes on.
 func Settle() error {
+	if os.Getpid() != 1 {
+		return nil
+	}
 	return InTurn(
 		func() error { return syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "") },
 		func() error { return syscall.Mount("proc", "/proc", "proc", 0, "") },
 		func() error { return syscall.Mount("sandbox", "/run", "tmpfs", 0, "mode=755") },
+		beFirst,
 	)
+}
+
+// beFirst does what the first process has to: it buries the children of those that ended
+// before them, as a server that starts a process for everything leaves by the thousand.
+// It ends as the program does that it starts, and all the others with it. That program
+// cannot do it itself: it would take the ends of its own commands from those who wait.
+func beFirst() error {
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP) // the program's to hear
+	p, err := os.StartProcess("/proc/self/exe", os.Args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	if err != nil {
+		return err
+	}
+	for {
+		var status syscall.WaitStatus
+		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return fmt.Errorf("wait for children: %w", err)
+		case pid == p.Pid && status.Signaled():
+			os.Exit(128 + int(status.Signal()))
+		case pid == p.Pid:
+			os.Exit(status.ExitStatus())
+		}
+	}
 }
 
 // Overlay mounts a root over dir, with a /proc; what is changed there lies beside dir.

@@ -137,7 +137,7 @@ func parse(text []byte) (crypto.Signer, error) {
 		if n := k.N.BitLen(); n < leastRSA {
 			return nil, fmt.Errorf("is an RSA key of %d bits: expected %d, at least %d", n, newBits, leastRSA)
 		}
-		return k, nil
+		return quick(k)
 	case ed25519.PrivateKey:
 		return k, nil
 	}
