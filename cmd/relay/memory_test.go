@@ -24,7 +24,9 @@ func TestGrowth(t *testing.T) {
 		{16 * mib, time.Second, 400}, // 64 MiB more
 		{64 * mib, time.Second, 100},
 		{128 * mib, time.Second, 50},
-		{1024 * mib, time.Second, 40},
+		{150 * mib, time.Second, 28}, // up to 192 MiB
+		{200 * mib, time.Second, 25},
+		{1024 * mib, time.Second, 25},
 	} {
 		if got := growth(c.alive, c.since); got != c.want {
 			t.Errorf("%d MiB alive, %v after the last collection: %d%%, want %d%%", c.alive/mib, c.since, got, c.want)
