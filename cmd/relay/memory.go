@@ -20,8 +20,9 @@ import (
 // processor time.
 const (
 	room    = 64 << 20         // octets the heap may grow by between two collections,
-	atLeast = 40               // or so many percent of what is alive, if that is more,
-	atMost  = 1600             // but not more percent: of the runtime's least, 4 MiB, that is room
+	plenty  = 192 << 20        // as long as it stays below this;
+	atLeast = 25               // in any case so many percent of what is alive,
+	atMost  = 1600             // and not more than these: of the runtime's least, 4 MiB, that is room
 	usual   = 100              // percent, when there is little to do: what is not needed goes back to the system
 	busy    = 10 * time.Second // collections that follow each other faster show that there is much
 )
@@ -71,7 +72,8 @@ func growth(alive uint64, sinceLast time.Duration) int {
 	if sinceLast > busy {
 		return usual
 	}
-	return int(min(max(room*100/max(alive, 1), atLeast), atMost))
+	may := min(room, plenty-min(alive, plenty))
+	return int(min(max(may*100/max(alive, 1), atLeast), atMost))
 }
 
 // alive is how many octets the last collection found in use.

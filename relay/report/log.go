@@ -32,12 +32,12 @@ func (r *Reporter) lines(ctx context.Context, e queue.Event) {
 // facts are what is known of a recipient; what is not known is left out.
 func facts(e queue.Event, rc queue.Recipient) []slog.Attr {
 	m, a := e.Message, rc.Last
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 20), // room for all there are
 		slog.String("id", string(m.ID)),
 		slog.String("from", m.Envelope.From),
 		slog.String("to", rc.Address),
 		slog.String("domain", rc.Domain),
-	}
+	)
 	text := func(key, value string) {
 		if value != "" {
 			attrs = append(attrs, slog.String(key, value))

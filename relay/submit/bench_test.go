@@ -88,8 +88,17 @@ func benchAccept(b *testing.B, in queue.Intake, kept bool) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
 
+	underLoad(b, s.Addrs()[0], kept)
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
+	}
+}
+
+// underLoad measures this process while clients hand in b.N messages at addr.
+func underLoad(b *testing.B, addr net.Addr, kept bool) {
 	clients := exec.Command(os.Args[0])
-	clients.Env = append(os.Environ(), fmt.Sprintf("%s=%s 20 %t %d", loadEnv, s.Addrs()[0], kept, b.N))
+	clients.Env = append(os.Environ(), fmt.Sprintf("%s=%s 20 %t %d", loadEnv, addr, kept, b.N))
 	clients.Stderr = os.Stderr
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -100,9 +109,62 @@ func benchAccept(b *testing.B, in queue.Intake, kept bool) {
 	after := cpuTime(b)
 	b.StopTimer()
 	b.ReportMetric(float64(after-before)/float64(b.N), "cpu-ns/op")
-	cancel()
-	if err := <-done; err != nil {
-		b.Fatal(err)
+}
+
+// BenchmarkFloor is what cannot be saved: a server that reads and answers as
+// often as SMTP has it, and does nothing.
+func BenchmarkFloor(b *testing.B) {
+	for _, conns := range []string{"each", "kept"} {
+		b.Run("conn="+conns, func(b *testing.B) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			var served errgroup.Group
+			served.Go(func() error {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return nil //nolint:nilerr // closed below
+					}
+					served.Go(func() error {
+						defer c.Close()
+						return answer(c)
+					})
+				}
+			})
+			underLoad(b, l.Addr(), conns == "kept")
+			l.Close()
+			if err := served.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// answer the commands of load, whatever they are.
+func answer(c net.Conn) error {
+	buf := make([]byte, maxAhead)
+	for reply, body := "220", false; ; {
+		if _, err := io.WriteString(c, reply+" and as many words as there are in an honest reply\r\n"); err != nil || reply == "221" {
+			return err
+		}
+		n, err := c.Read(buf)
+		for body && err == nil && !bytes.HasSuffix(buf[:n], []byte("\r\n.\r\n")) {
+			n, err = c.Read(buf)
+		}
+		if err != nil {
+			return err
+		}
+		body = !body && buf[0] == 'D'
+		switch {
+		case body:
+			reply = "354"
+		case buf[0] == 'Q':
+			reply = "221"
+		default:
+			reply = "250"
+		}
 	}
 }
 

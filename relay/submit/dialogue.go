@@ -213,7 +213,7 @@ func (d *dialogue) vetChunk(args []string) (bool, error) {
 		return false, nil
 	}
 	switch {
-	case d.taken > 0 && d.taken+int64(n) > d.server.o.Size+1:
+	case d.taken > 0 && d.taken+int64(n) > d.server.o.Size:
 		return false, d.farewell("552 5.3.4 message too large: at most %d octets", d.server.o.Size)
 	case len(args) == 2:
 		d.taken = 0
@@ -296,11 +296,7 @@ func (d *dialogue) Write(p []byte) (int, error) {
 	if d.bdat && !bytes.HasPrefix(p, []byte("2")) {
 		d.taken = 0
 	}
-	if bytes.HasPrefix(p, []byte("250-SIZE ")) { // go-smtp's limit is ours plus one, see Server
-		d.say("250-SIZE %d", d.server.o.Size)
-	} else {
-		d.out = append(d.out, p...)
-	}
+	d.out = append(d.out, p...)
 	if len(d.out) > maxPending {
 		return len(p), d.flush()
 	}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"smtprelay/preflight"
@@ -169,5 +171,41 @@ func TestNobodyIsTrustedForWantOfAnAddress(t *testing.T) {
 		if got := h.trusts(a); got != want {
 			t.Errorf("%v: %q", a, got)
 		}
+	}
+}
+
+// A signature takes a thousand times what a reply takes: as many are made at
+// once as there are processors, so that the others are answered meanwhile.
+func TestFewSignAtOnce(t *testing.T) {
+	places := runtime.GOMAXPROCS(0)
+	var now, most atomic.Int64
+	next := make(chan struct{})
+	w := trusting()
+	w.pen = func(string, io.Reader) ([]byte, error) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		<-next
+		return nil, nil
+	}
+	h := start(t, w)
+	var waiting []*client
+	for range places + 4 {
+		c := h.dial(t)
+		c.begin()
+		c.send(head + "x\r\n.\r\n")
+		waiting = append(waiting, c)
+	}
+	waitFor(t, func() bool { return h.box.drafts() == len(waiting) && now.Load() == int64(places) })
+	free := h.dial(t)
+	free.do("EHLO c", "250")
+	free.do("NOOP", "250")
+	close(next)
+	for _, c := range waiting {
+		c.want("250 2.0.0 queued")
+	}
+	if n := most.Load(); n != int64(places) {
+		t.Errorf("%d signatures at once, want %d", n, places)
 	}
 }

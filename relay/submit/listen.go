@@ -180,11 +180,11 @@ func (s *Server) admit(nc net.Conn, implicit bool) {
 		s.turnAway(nc, implicit)
 		return
 	}
-	if !implicit {
-		s.clear.hand(newDialogue(c, c, s))
-		return
-	}
 	go func() {
+		if !implicit {
+			s.clear.hand(newDialogue(c, c, s))
+			return
+		}
 		t, err := s.handshake(c)
 		if err != nil {
 			c.Close()

@@ -140,9 +140,9 @@ func (s *Server) newStage(secure bool) *stage {
 	m := smtp.NewServer(smtp.BackendFunc(s.newSession))
 	m.Domain = s.o.Hostname
 	m.MaxRecipients = s.o.Recipients
-	m.MaxMessageBytes = s.o.Size + 1 // go-smtp refuses a DATA of exactly its limit; ours is kept in Data
-	m.MaxLineLength = 0              // dialogue limits command lines; body lines have no limit
-	m.ReadTimeout = time.Hour        // any but 0: makes go-smtp announce its command lines, see dialogue
+	m.MaxMessageBytes = s.o.Size // of what is declared, and of chunks; Data keeps the limit of what comes
+	m.MaxLineLength = 0          // dialogue limits command lines; body lines have no limit
+	m.ReadTimeout = time.Hour    // any but 0: makes go-smtp announce its command lines, see dialogue
 	m.EnableSMTPUTF8 = true
 	m.EnableDSN = true
 	m.ErrorLog = grumble{s.log}
