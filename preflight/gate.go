@@ -183,13 +183,13 @@ func readPassport(text string) (m Mail, tried []string) {
 
 // mailCase is one message before the gate.
 type mailCase struct {
-	*judgement                  // of host and sources
-	seen   *sight               // of the sender; nil: nothing
-	name   string               // of the sender; "" when nobody is named
-	who    string               // the same for people, with the envelope's domain where it is another
-	counts func(id string) bool // findings that speak to this mail; nil: all
-	first  bool                 // nothing is known of the sender yet
-	next   time.Time            // when more will be known
+	*judgement                      // of host and sources
+	seen       *sight               // of the sender; nil: nothing
+	name       string               // of the sender; "" when nobody is named
+	who        string               // the same for people, with the envelope's domain where it is another
+	counts     func(id string) bool // findings that speak to this mail; nil: all
+	first      bool                 // nothing is known of the sender yet
+	next       time.Time            // when more will be known
 }
 
 // forNotice picks what counts for the null sender: there is no envelope domain

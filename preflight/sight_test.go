@@ -2,6 +2,8 @@ package preflight
 
 import (
 	"context"
+	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -142,5 +144,51 @@ func TestNullSenderIsJudgedByItsEHLO(t *testing.T) {
 	}
 	if r := g.Route(t.Context(), ours, "example.com", nil); r.Source == nil {
 		t.Errorf("mail with its envelope, after a notice: %+v", r)
+	}
+}
+
+// What the gate goes by for one message is what the verdicts say.
+func TestStandingsAgree(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	now := time.Now()
+	some := func(scopes ...Scope) (hs []held) {
+		for i := range r.IntN(5) {
+			scope := scopes[r.IntN(len(scopes))]
+			h := held{Stale: r.IntN(2) == 0, Finding: Finding{
+				Check: &Check{ID: []string{"DKIM-A", "AUTH-B", "SPF-C", "DNS-REACHABLE"}[i%4], Scope: scope},
+				Result: Result{
+					Status:   []Status{Pass, Fail, Unknown, Degraded, Skip}[r.IntN(5)],
+					Severity: []Severity{Mandatory, Recommended, Informational}[r.IntN(3)],
+				},
+			}}
+			if r.IntN(2) == 0 {
+				h.Settle = now.Add(time.Duration(r.IntN(3)) * time.Minute)
+			}
+			if scope == ScopeSource || scope == ScopePair {
+				h.Source = []string{"a", "b"}[r.IntN(2)]
+			}
+			if scope == ScopeSender || scope == ScopePair {
+				h.Sender = "example.net"
+			}
+			hs = append(hs, h)
+		}
+		return hs
+	}
+	p := &Plan{Sources: []Source{{Name: "a"}, {Name: "b"}}}
+	for range 10_000 {
+		base := weigh(p, some(ScopeHost, ScopeSource), now)
+		n := &sight{key: "example.net", who: Sender{Domain: "example.net"}, looked: true}
+		n.found, n.marks = split(some(ScopeSender, ScopePair))
+		n.open = n.found
+		for _, counts := range []func(string) bool{nil, forNotice} {
+			c := mailCase{judgement: base, seen: n, name: "example.net", counts: counts}
+			j := c.judged()
+			got := []standing{c.ownStanding(), c.pairStanding("a"), c.pairStanding("b"), c.source("a"), c.source("b")}
+			want := []standing{j.sender(c.name, counts), j.pair("a", c.name, counts), j.pair("b", c.name, counts),
+				stand(j.host, j.sources["a"]), stand(j.host, j.sources["b"])}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("got %+v, want %+v", got, want)
+			}
+		}
 	}
 }

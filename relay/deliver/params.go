@@ -17,9 +17,9 @@ import (
 func (s *session) mailLine(m *queue.Message, size int64, utf8 bool) string {
 	e := m.Envelope
 	var b strings.Builder
-	fmt.Fprintf(&b, "MAIL FROM:<%s>", wireAddress(e.From, utf8))
+	b.WriteString("MAIL FROM:<" + wireAddress(e.From, utf8) + ">")
 	if s.has("SIZE") {
-		fmt.Fprintf(&b, " SIZE=%d", size) // RFC 1870
+		b.WriteString(" SIZE=" + strconv.FormatInt(size, 10)) // RFC 1870
 	}
 	// To a peer without 8BITMIME the message goes as it is: re-encoding would
 	// break its signature, and eight bits hurt nobody any more.
