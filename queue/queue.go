@@ -168,7 +168,9 @@ type Work interface {
 	// Claim leases up to n destinations that have due recipients and no lease.
 	// It waits until there is at least one or ctx ends.
 	Claim(ctx context.Context, n int, ttl time.Duration) ([]Lease, error)
-	// Take returns up to n due jobs of a leased destination, oldest first.
+	// Take returns up to n due jobs of a leased destination: of its submitters
+	// (Message.Submitter) in turn one each, and of each submitter the oldest, so
+	// that nobody's mail waits until all of another's has gone.
 	// Recipients taken are not due again until they are settled or the lease ends.
 	// Age and Ours include the wait up to now. A damaged message is put into
 	// quarantine, logged and left out.

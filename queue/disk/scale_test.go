@@ -13,6 +13,7 @@ import (
 	"runtime/pprof"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,10 +197,25 @@ func measureScale(t *testing.T, dir string) {
 	t.Logf("%-40s %d MiB", "disk", diskMiB(t, filepath.Join(dir, "queue")))
 	var s *Store
 	var err error
-	took("open", func() { s, err = Open(vfs.Default, filepath.Join(dir, "queue"), Options{MinFree: 1}) })
+	from := time.Now()
+	took("from start: open", func() { s, err = Open(vfs.Default, filepath.Join(dir, "queue"), Options{MinFree: 1}) })
 	if err != nil {
 		t.Fatal(err)
 	}
+	took("then: the first is accepted", func() {
+		if _, err := tryCommit(s, make([]byte, 4096), "first.example"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	took("then: it is delivered", func() { deliverScale(t, s, 1) })
+	t.Logf("%-40s %v", "from start to the first delivery", time.Since(from).Round(10*time.Microsecond))
+	took("then: the index is whole", func() {
+		if err := s.whole(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Logf("%-40s %v", "from start to a whole index", time.Since(from).Round(10*time.Microsecond))
+	<-s.loading.over
 	stop()
 	memory(t, "after open")
 	st, _ := s.Stat(ctx)
@@ -232,15 +248,21 @@ func measureScale(t *testing.T, dir string) {
 		}
 		t.Logf("  %d due", n)
 	})
-	took("claim and take of what is due", func() { l := lease(t, s); must(s.Take(t.Context(), l, 8)) })
+	var l queue.Lease
+	took("claim and take of what is due", func() { l = lease(t, s); must(s.Take(t.Context(), l, 8)) })
+	if err := s.Release(ctx, l, 0); err != nil {
+		t.Fatal(err)
+	}
 	fresh, err := Open(vfs.Default, filepath.Join(t.TempDir(), "queue"), Options{MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // turn by turn, for the machine has other things to do
+	for range 3 { // turn by turn, for the machine has other things to do
 		for _, clients := range []int{1, 16} {
 			took(fmt.Sprintf("accept 1000 by %d", clients), func() { acceptScale(t, s, 1000, clients) })
 			took(fmt.Sprintf("accept 1000 by %d, in an empty queue", clients), func() { acceptScale(t, fresh, 1000, clients) })
+			took("deliver them by 20", func() { deliverScale(t, s, 1000) })
+			took("deliver them by 20, from the other queue", func() { deliverScale(t, fresh, 1000) })
 		}
 	}
 	memory(t, "after accepting")
@@ -248,6 +270,36 @@ func measureScale(t *testing.T, dir string) {
 	took("close", func() { err = s.Close() })
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// deliverScale delivers n messages at least, by 20 workers.
+func deliverScale(t *testing.T, s *Store, n int) {
+	var count atomic.Int64
+	c, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	var wg sync.WaitGroup
+	for range hands {
+		wg.Go(func() {
+			for {
+				ls, err := s.Claim(c, 1, time.Hour)
+				if err != nil {
+					return
+				}
+				err = carry(s, ls[0], 2, func() {
+					if count.Add(1) == int64(n) {
+						stop()
+					}
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if count.Load() < int64(n) {
+		t.Errorf("only %d of %d delivered", count.Load(), n)
 	}
 }
 

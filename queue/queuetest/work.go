@@ -115,6 +115,23 @@ func release(t *testing.T, s Crasher) {
 	want(t, s.Release(ctx, l, 0), queue.ErrLeaseLost)
 }
 
+func rest(t *testing.T, s Crasher) {
+	put(t, s, "a.example")
+	l, _ := next(t, s)
+	const pause = 60 * time.Millisecond
+	from := time.Now()
+	ok(t, s.Release(ctx, l, pause))
+	put(t, s, "a.example")
+	put(t, s, "b.example")
+	if l := claim(t, s, time.Hour); l.Destination != "b.example" {
+		t.Fatalf("%s was claimed after %v, it rests for %v", l.Destination, time.Since(from), pause)
+	}
+	claim(t, s, time.Hour)
+	if d := time.Since(from); d < pause {
+		t.Fatalf("claimed again after %v, want %v", d, pause)
+	}
+}
+
 func delivered(t *testing.T, s Crasher) {
 	id := put(t, s, "a.example", "b.example")
 	l, j := next(t, s)
@@ -210,6 +227,46 @@ func oldestFirst(t *testing.T, s Crasher) {
 	}
 	if js := must[[]queue.Job](t)(s.Take(ctx, l, 7)); len(js) != 0 {
 		t.Fatalf("took %d jobs twice", len(js))
+	}
+}
+
+// turns: one submitter's very much mail does not delay another's little.
+func turns(t *testing.T, s Crasher) {
+	want := map[string][]queue.ID{} // by submitter
+	total := 0
+	for submitter, n := range map[string]int{"shop": 30, "": 4, "app": 3} {
+		for range n {
+			d := must[queue.Draft](t)(s.Create(ctx))
+			id := must[queue.ID](t)(d.Commit(ctx, &queue.Message{Submitter: submitter}, rcpts("a.example")))
+			want[submitter] = append(want[submitter], id)
+			total++
+		}
+	}
+	s = s.Crash(t)
+	l := claim(t, s, time.Hour)
+	for at := 0; at < total; {
+		js := must[[]queue.Job](t)(s.Take(ctx, l, 5))
+		if len(js) == 0 {
+			t.Fatalf("took %d of %d", at, total)
+		}
+		for _, j := range js {
+			of := j.Message.Submitter
+			if j.Message.ID != want[of][0] {
+				t.Fatalf("took %s before %s, both of %q", j.Message.ID, want[of][0], of)
+			}
+			want[of] = want[of][1:]
+			if at++; at%3 != 0 {
+				continue
+			}
+			for submitter, n := range map[string]int{"": 4, "app": 3} {
+				if left := max(0, n-at/3); len(want[submitter]) != left {
+					t.Fatalf("after %d jobs %q waits for %d, want %d", at, submitter, len(want[submitter]), left)
+				}
+			}
+		}
+		if at > 9 {
+			break // the rest is shop's, but for one
+		}
 	}
 }
 
