@@ -48,7 +48,11 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	if notify == nil {
 		notify = func(string) {}
 	}
-	st, err := openStore(o)
+	tables, err := o.apportion()
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(o, tables)
 	if err != nil {
 		return nil, startError(err)
 	}

@@ -12,16 +12,7 @@ import (
 // as a full disk does.
 func TestLogOnFullDisk(t *testing.T) {
 	k, book := newKillLab(t, ""), newLedger()
-	self, err := exec.LookPath("relay")
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := fmt.Sprintf("#!/bin/sh\nexec %q \"$@\" >/dev/full 2>&1\n", self)
-	bin := t.TempDir()
-	if err := os.WriteFile(filepath.Join(bin, "relay"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	under(t, "exec >/dev/full 2>&1")
 	c := k.start(t)
 	defer c.kill()
 	for i := range 10 {
@@ -36,4 +27,20 @@ func TestLogOnFullDisk(t *testing.T) {
 	if text, _ := c.text(); text != "" {
 		t.Errorf("the log was to be lost: %s", text)
 	}
+}
+
+// under has the relays that are started from now on be started by a shell, after
+// these commands of its: a limit, a cgroup, a place for the log.
+func under(t *testing.T, commands string) {
+	t.Helper()
+	self, err := exec.LookPath("relay")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\nset -e\n%s\nexec %q \"$@\"\n", commands, self)
+	bin := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "relay"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
