@@ -106,6 +106,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return err
 	}
 	var sched *queue.Scheduler
+	r.reg.MustRegister(in.Metrics())
 	desk := r.desk(func() { sched.TellFailures() })
 	if err := desk.Listen(); err != nil {
 		return startError(err)

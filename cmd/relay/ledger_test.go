@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"net"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -55,7 +56,8 @@ func (b *ledger) ack(name, hash, id string) {
 type killLab struct {
 	dir, net string
 	senders  int
-	domains  int // to how many of d0.dest.test, d1.dest.test ... mail is sent; 0: to dest.test
+	domains  int           // to how many of d0.dest.test, d1.dest.test ... mail is sent; 0: to dest.test
+	hurry    time.Duration // how long a client waits at most; 0: as long as it takes
 	dns      *dnstest.Server
 	sink     *mxtest.Server
 	got      map[string][]arrival // message name -> what came
@@ -156,7 +158,14 @@ type submission struct {
 
 // begin submits one up to its header.
 func (k *killLab) begin(book *ledger, name string) (*submission, error) {
-	c, err := smtp.Dial(k.net + ".25:2587")
+	conn, err := net.Dial("tcp", k.net+".25:2587")
+	if err != nil {
+		return nil, err
+	}
+	if k.hurry > 0 {
+		_ = conn.SetDeadline(time.Now().Add(k.hurry))
+	}
+	c, err := smtp.NewClient(conn, "relay")
 	if err != nil {
 		return nil, err
 	}

@@ -123,6 +123,7 @@ func (d *draft) Reader() (io.ReadCloser, error) {
 			return nil, d.err
 		}
 	}
+	d.buf = nil // mostly it is whole by now, and may have to wait for the disk
 	return d.s.fs.Open(d.s.bodyPath(d.id))
 }
 
