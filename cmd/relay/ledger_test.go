@@ -55,6 +55,7 @@ func (b *ledger) ack(name, hash, id string) {
 // receiving side.
 type killLab struct {
 	dir, net string
+	state    string // where the relay keeps its own
 	senders  int
 	domains  int           // to how many of d0.dest.test, d1.dest.test ... mail is sent; 0: to dest.test
 	hurry    time.Duration // how long a client waits at most; 0: as long as it takes
@@ -78,6 +79,7 @@ func newKillLab(t *testing.T, work string) *killLab {
 	if work == "" {
 		work = k.dir
 	}
+	k.state = work
 	vars := map[string]string{"NET": k.net, "REV": fmt.Sprintf("250.%d.127.in-addr.arpa", 20+os.Getpid()%200), "WORK": work, "SOCK": k.dir}
 	read := func(name string) string {
 		data, err := os.ReadFile(filepath.Join("testdata/common", name))

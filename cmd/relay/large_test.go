@@ -64,11 +64,7 @@ func TestLargeMessages(t *testing.T) {
 		t.FailNow()
 	}
 	t.Logf("%d have sent %d MiB each: %s", clients, early>>20, g.state(t, c))
-	sum := sha256.New()
-	if _, err := io.Copy(sum, io.NewSectionReader(text, 0, text.size)); err != nil {
-		t.Fatal(err)
-	}
-	want := hex.EncodeToString(sum.Sum(nil))
+	want := text.hash()
 	for i, s := range in {
 		if i >= *largeWhole {
 			s.c.Close()
@@ -128,6 +124,11 @@ func TestBacklog(t *testing.T) {
 				t.Error(w)
 			}
 			g.alive(t, c)
+			c.kill()
+			c = k.start(t)
+			t.Logf("started anew after a kill: %s", g.state(t, c))
+			g.alive(t, c)
+			c.kill()
 		})
 	}
 }
@@ -135,7 +136,7 @@ func TestBacklog(t *testing.T) {
 // fill has a queue be there, of messages that are due in an hour.
 func (k *killLab) fill(t *testing.T, n int) {
 	t.Helper()
-	s, err := disk.Open(vfs.Default, filepath.Join(k.dir, "state", "queue"), disk.Options{MinFree: 1})
+	s, err := disk.Open(vfs.Default, filepath.Join(k.state, "state", "queue"), disk.Options{MinFree: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,6 +193,12 @@ type body struct {
 func largeBody(size int64) body {
 	line := strings.Repeat("0123456789", 7) + "\r\n"
 	return body{line, size / int64(len(line)) * int64(len(line))}
+}
+
+func (b body) hash() string {
+	sum := sha256.New()
+	_, _ = io.Copy(sum, io.NewSectionReader(b, 0, b.size)) // neither fails
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 func (b body) ReadAt(p []byte, off int64) (n int, err error) {
