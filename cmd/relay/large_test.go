@@ -11,17 +11,11 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"smtprelay/queue"
-	"smtprelay/queue/disk"
 )
 
 var (
@@ -130,39 +124,6 @@ func TestBacklog(t *testing.T) {
 			g.alive(t, c)
 			c.kill()
 		})
-	}
-}
-
-// fill has a queue be there, of messages that are due in an hour.
-func (k *killLab) fill(t *testing.T, n int) {
-	t.Helper()
-	s, err := disk.Open(vfs.Default, filepath.Join(k.state, "state", "queue"), disk.Options{MinFree: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	const at = 64
-	for w := range at {
-		wg.Go(func() {
-			for i := w; i < n; i += at {
-				d, err := s.Create(t.Context())
-				if err == nil {
-					_, err = io.WriteString(d, "From: alice@shop.test\r\nSubject: waiting\r\n\r\n"+strings.Repeat("it waits\r\n", 100))
-				}
-				if err == nil {
-					_, err = d.Commit(t.Context(), &queue.Message{Envelope: queue.Envelope{From: "alice@shop.test"}, Author: "shop.test"},
-						[]queue.Recipient{{Address: fmt.Sprintf("bob@w%d.test", i%1000), Domain: fmt.Sprintf("w%d.test", i%1000), State: queue.Waiting, Next: time.Now().Add(time.Hour)}})
-				}
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
 	}
 }
 
