@@ -63,6 +63,12 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 		reg:  prometheus.NewRegistry(),
 	}
 	r.reg.MustRegister(r.gate.Metrics())
+	if o.LogLost != nil {
+		r.reg.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: "relay_log_lines_lost_total", Help: "Lines of the log that could not be written."},
+			func() float64 { return float64(o.LogLost()) },
+		))
+	}
 	return r, nil
 }
 

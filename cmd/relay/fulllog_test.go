@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"testing"
 )
 
@@ -27,6 +29,24 @@ func TestLogOnFullDisk(t *testing.T) {
 	if text, _ := c.text(); text != "" {
 		t.Errorf("the log was to be lost: %s", text)
 	}
+	if n := k.linesLost(t); n < 20 {
+		t.Errorf("%d lines are said to be lost: there are more for ten messages", n)
+	}
+}
+
+// linesLost is how many lines of the log the relay knows to be lost.
+func (k *killLab) linesLost(t *testing.T) int {
+	t.Helper()
+	text, err := scrape(k.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^relay_log_lines_lost_total (\d+)$`).FindSubmatch(text)
+	if m == nil {
+		t.Fatalf("no count of lost lines:\n%s", text)
+	}
+	n, _ := strconv.Atoi(string(m[1]))
+	return n
 }
 
 // under has the relays that are started from now on be started by a shell, after

@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -237,6 +239,54 @@ func TestCrowdFillsDisk(t *testing.T) {
 	}
 	c.kill()
 	v.unmount(t)
+}
+
+// TestLogFillsItsDisk: the log is on a file system of 1 MiB, which it fills. Mail
+// flows on, what is lost is counted, and when there is room again the log goes on
+// and says how much is missing.
+func TestLogFillsItsDisk(t *testing.T) {
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(small, 0) //nolint:errcheck // the namespace ends
+	k, book := newKillLab(t, ""), newLedger()
+	eatSpace(t, small)
+	if err := os.Truncate(filepath.Join(small, "all"), 1<<20-16<<10); err != nil { // what is left is for a few messages
+		t.Fatal(err)
+	}
+	file := filepath.Join(small, "log")
+	under(t, "exec >>"+file+" 2>&1")
+	c := k.start(t)
+	defer c.kill()
+	for i := range 200 {
+		if err := k.send(book, fmt.Sprintf("m%d", i), "hello\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.drain(t, book, 0)
+	lost := k.linesLost(t)
+	if err := os.Remove(filepath.Join(small, "all")); err != nil {
+		t.Fatal(err)
+	}
+	f := k.settled(t, c, book)
+	c.kill()
+	t.Logf("%v; %d lines were lost", f, lost)
+	for _, w := range f.wrong {
+		t.Error(w)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, m := range regexp.MustCompile(`"msg":"lines of the log were lost","count":(\d+)`).FindAllSubmatch(text, -1) {
+		n, _ := strconv.Atoi(string(m[1]))
+		told += n
+	}
+	if f.acked != 200 || lost < 200 || told < lost {
+		t.Errorf("%d of 200 messages were acknowledged, %d lines lost, and the log says %d:\n%s", f.acked, lost, told, text[max(0, len(text)-1000):])
+	}
 }
 
 // food is a directory for what eats the room.
