@@ -43,6 +43,8 @@ func TestSlowDisk(t *testing.T) {
 		t.Error("clients heard nothing until they gave up")
 	case slow.acked == 0:
 		t.Error("no mail was taken any more")
+	case slow.delivered == 0:
+		t.Error("no mail was delivered any more")
 	case slow.longest > k.hurry/2:
 		t.Error("clients had to wait too long")
 	case slow.memory > fast.memory+32<<20:
@@ -72,13 +74,14 @@ func (v *volume) device(t *testing.T) uint64 {
 // pressure is what clients met with.
 type pressure struct {
 	acked, refused, broken int
+	delivered              int           // meanwhile
 	longest                time.Duration // that one waited
-	memory                 int           // the most that the relay had meanwhile
+	memory                 int           // the most that the relay had
 	first                  string        // reply of those refused
 }
 
 func (p pressure) String() string {
-	s := fmt.Sprintf("%d acknowledged, %d refused, %d without an answer, the longest waited %v, %d MiB", p.acked, p.refused, p.broken, p.longest.Round(time.Millisecond), p.memory>>20)
+	s := fmt.Sprintf("%d acknowledged, %d refused, %d without an answer, %d delivered, the longest waited %v, %d MiB", p.acked, p.refused, p.broken, p.delivered, p.longest.Round(time.Millisecond), p.memory>>20)
 	if p.first != "" {
 		s += fmt.Sprintf("; such as %q", p.first)
 	}
@@ -90,6 +93,8 @@ func (p pressure) String() string {
 func (k *killLab) press(t *testing.T, c *child, book *ledger, name string, clients int, long time.Duration) (p pressure) {
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
+	k.collect()
+	before := len(k.got)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	large := strings.Repeat("a line of a large message\r\n", 8000)
@@ -129,6 +134,8 @@ func (k *killLab) press(t *testing.T, c *child, book *ledger, name string, clien
 		p.memory = max(p.memory, c.rss(t, "VmRSS"))
 		time.Sleep(100 * time.Millisecond)
 	}
+	k.collect()
+	p.delivered = len(k.got) - before
 	wg.Wait()
 	return p
 }
