@@ -1,14 +1,15 @@
 # make         builds bin/relay; for those who build for it: TAGS=openssl (a faster RSA; gcc, pkg-config, libssl-dev), GOAMD64=v3
 # make test    all that must be green: format, vet, staticcheck, every test with the race detector, a short fuzz
 # make interop among real servers, in namespaces of its own; as root, on Debian (installs mmdebstrap, iproute2)
-# make torture kill -9 and power loss, again and again, half an hour or more; as root, on Debian (installs xfsprogs)
+# make torture overload, kill -9 and power loss, half an hour or more; as root, on Debian (installs xfsprogs, btrfs-progs)
 # make bench   how fast it is, beside Postfix on this machine; half an hour, as root, on Debian; writes docs/benchmarks.md
 # make profile makes cmd/relay/default.pgo anew, by which the compiler knows what is worth inlining; as make bench, a few minutes
 # make fuzz    every fuzz target for FUZZTIME executions (5000x; a time such as 1m works too)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5000x
-TORTURE ?= -kill-rounds 1000 -ext4-cycles 1000 -xfs-cycles 300
+TORTURE ?= -kill-rounds 1000 -ext4-cycles 1000 -xfs-cycles 300 -recover-from 100000 -backlog 100000 -large-whole 40
+OVERLOAD = TestNoRoom|TestCrowdFillsDisk|TestLogFillsItsDisk|TestFewFiles|TestSlowDisk|TestLargeMessages|TestBacklog|TestKillInRecovery
 
 .PHONY: build test lint fuzz interop torture bench profile demo clean need-go need-cc need-debian
 
@@ -54,6 +55,7 @@ torture: need-go need-debian
 	go test -tags mutants -run '^TestMutants$$' -v ./queue/disk
 	rm -rf bin/tmp && mkdir bin/tmp
 	$(ALONE) ../../bin/mutants.test -test.v -test.timeout 30m -test.run '^TestMutants$$'
+	$(ALONE) ../../bin/torture.test -test.v -test.timeout 20m -test.run '^($(OVERLOAD))$$' $(TORTURE)
 	$(ALONE) ../../bin/torture.test -test.v -test.timeout 3h -test.run '^(TestReadOnly|TestNoSpace|TestKill|TestPower)$$' -senders 16 $(TORTURE)
 	rm -rf bin/tmp
 
@@ -81,5 +83,5 @@ need-cc:
 need-debian:
 	@[ "$$(id -u)" = 0 ] || { echo "namespaces, private roots and mounts need root: run it with sudo"; exit 1; }
 	@command -v apt-get >/dev/null || { echo "the servers are Debian's packages: run it on Debian, or in a container of it that may make namespaces"; exit 1; }
-	@command -v mmdebstrap >/dev/null && command -v ip >/dev/null && command -v nsenter >/dev/null && command -v mkfs.ext4 >/dev/null && command -v mkfs.xfs >/dev/null || \
-		{ apt-get update -q && apt-get install -q -y --no-install-recommends mmdebstrap iproute2 util-linux e2fsprogs xfsprogs; }
+	@command -v mmdebstrap >/dev/null && command -v ip >/dev/null && command -v nsenter >/dev/null && command -v mkfs.ext4 >/dev/null && command -v mkfs.xfs >/dev/null && command -v mkfs.btrfs >/dev/null || \
+		{ apt-get update -q && apt-get install -q -y --no-install-recommends mmdebstrap iproute2 util-linux e2fsprogs xfsprogs btrfs-progs; }

@@ -26,6 +26,7 @@ type Options struct {
 	Report  report.Options
 	Admin   admin.Options
 	Log     *slog.Logger // and that of every stage: filled by who starts the program
+	LogLost func() int64 // how many of its lines could not be written; nil: nobody knows
 
 	LogLevel  slog.Level
 	LogFormat string // "json" or "text"

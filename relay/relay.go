@@ -48,7 +48,11 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	if notify == nil {
 		notify = func(string) {}
 	}
-	st, err := openStore(o)
+	tables, err := o.apportion()
+	if err != nil {
+		return nil, err
+	}
+	st, err := openStore(o, tables)
 	if err != nil {
 		return nil, startError(err)
 	}
@@ -59,6 +63,12 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 		reg:  prometheus.NewRegistry(),
 	}
 	r.reg.MustRegister(r.gate.Metrics())
+	if o.LogLost != nil {
+		r.reg.MustRegister(prometheus.NewCounterFunc(
+			prometheus.CounterOpts{Name: "relay_log_lines_lost_total", Help: "Lines of the log that could not be written."},
+			func() float64 { return float64(o.LogLost()) },
+		))
+	}
 	return r, nil
 }
 
@@ -102,6 +112,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return err
 	}
 	var sched *queue.Scheduler
+	r.reg.MustRegister(in.Metrics())
 	desk := r.desk(func() { sched.TellFailures() })
 	if err := desk.Listen(); err != nil {
 		return startError(err)

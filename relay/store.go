@@ -11,8 +11,9 @@ import (
 	"smtprelay/queue/disk"
 )
 
-// openStore maps the scheme of Options.Store to a store.
-func openStore(o Options) (queue.Store, error) {
+// openStore maps the scheme of Options.Store to a store, which may keep so many
+// tables open.
+func openStore(o Options, tables int) (queue.Store, error) {
 	u, err := url.Parse(o.Store)
 	if err != nil {
 		return nil, fmt.Errorf("queue.store %q: %w", o.Store, err)
@@ -23,7 +24,7 @@ func openStore(o Options) (queue.Store, error) {
 		if !filepath.IsAbs(dir) {
 			dir = filepath.Join(o.State, dir)
 		}
-		return disk.Open(vfs.Default, dir, disk.Options{Log: o.Log})
+		return disk.Open(vfs.Default, dir, disk.Options{Log: o.Log, Tables: tables})
 	}
 	return nil, fmt.Errorf("queue.store %q: no store of scheme %q: expected disk:PATH", o.Store, u.Scheme)
 }

@@ -118,6 +118,13 @@ func (k *killLab) live(t *testing.T, book *ledger, round int) (c *child, stop fu
 func (k *killLab) end(t *testing.T, book *ledger) findings {
 	c := k.start(t)
 	defer c.kill()
+	return k.settled(t, c, book)
+}
+
+// settled lets this relay deliver what is left, and holds the ledgers against each
+// other.
+func (k *killLab) settled(t *testing.T, c *child, book *ledger) findings {
+	t.Helper()
 	// The oldest go first, so when this one has come, all others have.
 	last := newLedger()
 	if err := k.send(last, "last", "the last\r\n"); err != nil {

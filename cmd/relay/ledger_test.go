@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
+	"net"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -45,15 +47,19 @@ func (b *ledger) note(do func()) {
 	do()
 }
 
-func (b *ledger) ack(name, body, id string) {
-	b.acked[name], b.due[name] = arrival{hash(body), id}, true
+func (b *ledger) ack(name, hash, id string) {
+	b.acked[name], b.due[name] = arrival{hash, id}, true
 }
 
 // killLab is a relay that dies, the world it lives in, and the ledger of the
 // receiving side.
 type killLab struct {
 	dir, net string
+	state    string // where the relay keeps its own
 	senders  int
+	domains  int           // to how many of d0.dest.test, d1.dest.test ... mail is sent; 0: to dest.test
+	hurry    time.Duration // how long a client waits at most; 0: as long as it takes
+	dns      *dnstest.Server
 	sink     *mxtest.Server
 	got      map[string][]arrival // message name -> what came
 	named    map[string]int       // queue ID -> how often the log said that it may come twice
@@ -73,6 +79,7 @@ func newKillLab(t *testing.T, work string) *killLab {
 	if work == "" {
 		work = k.dir
 	}
+	k.state = work
 	vars := map[string]string{"NET": k.net, "REV": fmt.Sprintf("250.%d.127.in-addr.arpa", 20+os.Getpid()%200), "WORK": work, "SOCK": k.dir}
 	read := func(name string) string {
 		data, err := os.ReadFile(filepath.Join("testdata/common", name))
@@ -90,6 +97,7 @@ func newKillLab(t *testing.T, work string) *killLab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.dns = d
 	t.Cleanup(func() { d.Close() })
 	if k.sink, err = mxtest.Start(k.net+".2:2525", ""); err != nil {
 		t.Fatal(err)
@@ -131,36 +139,89 @@ func (k *killLab) load(ctx context.Context, book *ledger, who string) {
 // send submits one message. What counts as acknowledged is the 250 after the
 // final dot, whatever becomes of the connection then.
 func (k *killLab) send(book *ledger, name, body string) error {
-	c, err := smtp.Dial(k.net + ".25:2587")
+	s, err := k.begin(book, name)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	if err := errors.Join(c.Mail("alice@shop.test"), c.Rcpt("bob@dest.test")); err != nil {
+	defer s.c.Close()
+	if _, err := io.WriteString(s.w, body); err != nil {
 		return err
 	}
-	if err := c.Text.PrintfLine("DATA"); err != nil {
+	return s.end(hash(body))
+}
+
+// submission is a message on its way to the relay.
+type submission struct {
+	book *ledger
+	name string
+	c    *smtp.Client
+	w    io.WriteCloser // its body
+}
+
+// begin submits one up to its header.
+func (k *killLab) begin(book *ledger, name string) (*submission, error) {
+	conn, err := net.Dial("tcp", k.net+".25:2587")
+	if err != nil {
+		return nil, err
+	}
+	if k.hurry > 0 {
+		_ = conn.SetDeadline(time.Now().Add(k.hurry))
+	}
+	c, err := smtp.NewClient(conn, "relay")
+	if err != nil {
+		return nil, err
+	}
+	s := &submission{book, name, c, nil}
+	if err := s.open(k.to(name)); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// to is the recipient of a message: that of dest.test, or one at each of the
+// domains in turn.
+func (k *killLab) to(name string) string {
+	if k.domains == 0 {
+		return "bob@dest.test"
+	}
+	h := fnv.New32a()
+	_, _ = io.WriteString(h, name)
+	return fmt.Sprintf("bob@d%d.dest.test", h.Sum32()%uint32(k.domains))
+}
+
+func (s *submission) open(to string) error {
+	if err := errors.Join(s.c.Mail("alice@shop.test"), s.c.Rcpt(to)); err != nil {
 		return err
 	}
-	if _, _, err := c.Text.ReadResponse(354); err != nil {
+	if err := s.c.Text.PrintfLine("DATA"); err != nil {
 		return err
 	}
-	book.note(func() { book.tried[name] = true })
-	w := c.Text.DotWriter()
-	_, err = io.WriteString(w, "From: alice@shop.test\r\nTo: bob@dest.test\r\nSubject: "+name+"\r\n\r\n"+body)
-	if err := errors.Join(err, w.Close()); err != nil {
+	if _, _, err := s.c.Text.ReadResponse(354); err != nil {
 		return err
 	}
+	s.book.note(func() { s.book.tried[s.name] = true })
+	s.w = s.c.Text.DotWriter()
+	_, err := io.WriteString(s.w, "From: alice@shop.test\r\nTo: "+to+"\r\nSubject: "+s.name+"\r\n\r\n")
+	return err
+}
+
+// end sends the final dot and books the reply; hash is the body's.
+func (s *submission) end(hash string) error {
+	if err := s.w.Close(); err != nil {
+		return err
+	}
+	book := s.book
 	if book.early {
-		book.note(func() { book.ack(name, body, "") })
+		book.note(func() { book.ack(s.name, hash, "") })
 	}
-	_, reply, err := c.Text.ReadResponse(250)
+	_, reply, err := s.c.Text.ReadResponse(250)
 	book.note(func() {
 		switch {
 		case err == nil && book.cut:
-			book.late[name] = true
+			book.late[s.name] = true
 		case err == nil:
-			book.ack(name, body, reply[strings.LastIndexByte(reply, ' ')+1:])
+			book.ack(s.name, hash, reply[strings.LastIndexByte(reply, ' ')+1:])
 		case book.early:
 			book.unanswered++
 		}
@@ -168,7 +229,7 @@ func (k *killLab) send(book *ledger, name, body string) error {
 	if err != nil {
 		return err
 	}
-	return c.Quit()
+	return s.c.Quit()
 }
 
 func hash(body string) string {

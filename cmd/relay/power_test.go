@@ -31,11 +31,17 @@ type volume struct {
 	fail             func(v *volume, t *testing.T)
 }
 
-// newVolume makes one by mkfs with these arguments; what fails is the power.
+// newVolume makes one of 400 MiB by mkfs with these arguments; what fails is the power.
 func newVolume(t *testing.T, kind string, args ...string) *volume {
 	t.Helper()
+	return newVolumeOf(t, 400<<20, kind, args...)
+}
+
+// newVolumeOf makes one of so many octets. Those that are used are in memory.
+func newVolumeOf(t *testing.T, size int64, kind string, args ...string) *volume {
+	t.Helper()
 	ram := t.TempDir()
-	if err := unix.Mount("tmpfs", ram, "tmpfs", 0, "mode=0700"); err != nil {
+	if err := unix.Mount("tmpfs", ram, "tmpfs", 0, "mode=0700,size=90%"); err != nil {
 		t.Fatalf("a tmpfs for the disk image: %v: run it by `make torture`, as root", err)
 	}
 	v := &volume{kind: kind, image: filepath.Join(ram, "image"), dir: filepath.Join(ram, "mnt"), options: "loop", fail: (*volume).cut}
@@ -49,7 +55,7 @@ func newVolume(t *testing.T, kind string, args ...string) *volume {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Truncate(400 << 20); err != nil {
+	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
 	f.Close()

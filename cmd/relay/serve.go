@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -33,7 +31,7 @@ start: repair it; 75 something is in the way that may pass: try again later.`,
 			if err != nil {
 				return err
 			}
-			withLog(&o, logger(w.stderr, o))
+			withLog(&o, newLog(w.stderr, o))
 			defer holdMemory()()
 			// Neither a closed terminal nor a reader of the log that is gone ends us.
 			signal.Ignore(syscall.SIGPIPE)
@@ -100,17 +98,4 @@ func refused(w world, r *relay.Refusal) error {
 	}
 	_ = preflight.WriteText(w.stderr, r.Report, preflight.TextOptions{ASCII: !w.utf8, Exit: f.code})
 	return f
-}
-
-func logger(w io.Writer, o relay.Options) *slog.Logger {
-	h := &slog.HandlerOptions{Level: o.LogLevel}
-	if o.LogFormat == "text" {
-		return slog.New(slog.NewTextHandler(w, h))
-	}
-	return slog.New(slog.NewJSONHandler(w, h))
-}
-
-// withLog hands the logger to every stage.
-func withLog(o *relay.Options, l *slog.Logger) {
-	o.Log, o.Submit.Log, o.Deliver.Log, o.Report.Log, o.Admin.Log = l, l, l, l, l
 }

@@ -35,9 +35,22 @@ func exchange(ctx context.Context, from netip.Addr, server netip.AddrPort, q *dn
 	return m, false, err
 }
 
+// sockets has a place for each question on its way, in the whole process.
+var sockets = make(chan struct{}, 256)
+
+// AtOnce sets how many questions may be on their way at once, in the whole
+// process: each has a socket. Default 256. It is called before the first question.
+func AtOnce(n int) { sockets = make(chan struct{}, n) }
+
 // over makes one try, on a socket (and so from a port) and with an id of its own:
 // both have to be guessed by who wants to forge an answer (RFC 5452 section 4).
 func over(ctx context.Context, network string, from netip.Addr, server netip.AddrPort, q *dns.Msg, limit time.Duration) (*dns.Msg, error) {
+	select {
+	case sockets <- struct{}{}:
+		defer func() { <-sockets }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	by := time.Now().Add(limit)
 	q.Id = dns.Id()
 	r := rooms.Get().(*room)

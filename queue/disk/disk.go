@@ -32,6 +32,9 @@ type Options struct {
 	// MinFree is how many octets must be free on the file system for a new
 	// message; default 5 % of it, but at least 100 MiB and at most 1 GiB.
 	MinFree uint64
+	// Tables is how many of Pebble's tables are kept open, besides those being
+	// read; default 990. Pebble's other files are at most a dozen at a time.
+	Tables int
 	// Fatal is called when the storage failed in a way that only a restart
 	// mends; the store takes nothing in and hands nothing out from then on, and
 	// who waits for a write may wait for ever. Default: exit with code 1 (it was
@@ -247,6 +250,11 @@ func (s *Store) pebble(dir string, synced func(log string, n int64) error) (*peb
 		L0StopWritesThreshold: 1 << 20,
 		Logger:                pebbleLog{s},
 		EventListener:         s.events(),
+	}
+	if s.o.Tables > 0 {
+		tables := pebble.NewFileCache(1, s.o.Tables)
+		defer tables.Unref()
+		o.FileCache = tables
 	}
 	o.Experimental.CompactionScheduler = merging{pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest(), &s.hurting}
 	return pebble.Open(dir, o)

@@ -84,10 +84,10 @@ func (d *draft) spill() error {
 		return err
 	}
 	defer done()
+	if err := d.s.room(); err != nil { // each time: many large bodies at once would take what the records need
+		return err
+	}
 	if d.file == nil {
-		if err := d.s.room(); err != nil {
-			return err
-		}
 		if d.file, err = d.s.createBody(d.ID()); err != nil {
 			return d.s.writeError(err)
 		}
@@ -99,11 +99,15 @@ func (d *draft) spill() error {
 	return nil
 }
 
-// writeError is the error of a body that could not be written. A full disk
-// fails this message only: its file is given up, the space returns.
+// writeError is the error of a body that could not be written. A full disk, or
+// a want of descriptors, fails this message only: its file is given up, the
+// space returns.
 func (s *Store) writeError(err error) error {
-	if full(err) {
+	switch {
+	case full(err):
 		return fmt.Errorf("%w: %w", queue.ErrFull, err)
+	case scarce(err):
+		return fmt.Errorf("write body: %w", err)
 	}
 	return s.fail(fmt.Errorf("write body: %w", err))
 }
@@ -120,6 +124,7 @@ func (d *draft) Reader() (io.ReadCloser, error) {
 			return nil, d.err
 		}
 	}
+	d.buf = nil // mostly it is whole by now, and may have to wait for the disk
 	return d.s.fs.Open(d.s.bodyPath(d.id))
 }
 
@@ -191,6 +196,9 @@ func (d *draft) keepFile() error {
 	d.file = nil
 	if err == nil {
 		err = syncDir(d.s.fs, d.s.fs.PathDir(d.s.bodyPath(d.id)))
+		if scarce(err) { // the directory was not even opened: no sync failed, and none was left out
+			return fmt.Errorf("sync body of %s: %w", d.id, err)
+		}
 	}
 	if err != nil {
 		return d.s.fail(fmt.Errorf("sync body of %s: %w", d.id, err))

@@ -102,10 +102,16 @@ func (s *Store) room() error {
 	if u.AvailBytes < need {
 		return fmt.Errorf("%w: %d octets free, %d wanted", queue.ErrFull, u.AvailBytes, need)
 	}
-	return nil
+	return s.inodes()
 }
 
-// full says whether an error means no more than that the disk is full.
+// full says whether an error means no more than that the disk, a quota or a
+// limit on the size of a file (setrlimit(2)) is exhausted.
 func full(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+// scarce says whether a file was not opened for want of a descriptor.
+func scarce(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }

@@ -164,6 +164,11 @@ func (s *session) commit(m *message, d queue.Draft) (queue.ID, error) {
 	if err != nil {
 		return "", err
 	}
+	leave, err := s.srv.press.enter(s.srv.ctx)
+	if err != nil {
+		return "", err
+	}
+	defer leave()
 	e := m.t.envelope
 	if m.eight { // whatever was declared
 		e.Body = string(smtp.Body8BitMIME)

@@ -16,6 +16,12 @@ import (
 // done here, before signing, since an exchanger that did it would break the
 // signature.
 func (s *session) mended(m *message, d queue.Draft) (queue.Draft, error) {
+	select { // it is work, and two more files
+	case s.srv.signing <- struct{}{}:
+		defer func() { <-s.srv.signing }()
+	case <-s.srv.ctx.Done():
+		return d, s.srv.ctx.Err()
+	}
 	wide := survey{}
 	if err := through(d, &wide); err != nil {
 		return d, err

@@ -50,6 +50,7 @@ type Server struct {
 	log    *slog.Logger
 	auth   *authority
 	limits limits
+	press  *press
 	grace  time.Duration // for transactions under way when Serve's context ends
 
 	clear, secure *stage        // before TLS, and under it
@@ -88,6 +89,7 @@ func New(o Options, in queue.Intake, g Gate, s Signer) (*Server, error) {
 	srv := &Server{
 		o: o, in: in, gate: g, signer: s, log: o.Log,
 		auth:    newAuthority(o.Users, o.Log),
+		press:   newPress(o.Log),
 		grace:   30 * time.Second,
 		signing: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		conns:   map[*conn]struct{}{},

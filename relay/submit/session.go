@@ -143,6 +143,9 @@ func (s *session) mayMail(t *transaction, o *smtp.MailOptions) error {
 	case s.who == "":
 		return nil
 	}
+	if err := s.srv.press.room(); err != nil {
+		return err
+	}
 	if err := s.maySendAs(t.from.domain, "MAIL FROM"); err != nil {
 		return err
 	}
