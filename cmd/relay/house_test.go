@@ -46,7 +46,7 @@ var plan = map[string][]string{
 // doors are the only packages that know a library.
 var doors = map[string][]string{
 	"github.com/emersion/go-smtp":          {"relay/submit"},
-	"github.com/emersion/go-msgauth/dkim":  {"cmd/demo"},
+	"github.com/emersion/go-msgauth/dkim":  {"relay/sign", "cmd/demo"},
 	"github.com/miekg/dns":                 {"preflight/dns", "preflight/dns/dnstest"},
 	"github.com/BurntSushi/toml":           {"config"},
 	"github.com/cockroachdb/pebble/v2":     {"queue/disk"},

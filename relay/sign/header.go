@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// A header beyond these is not signed: no honest message comes near, and the work of
-// many a verifier grows with their product.
+// A header beyond these is not signed. The library's work grows with their
+// product; no honest message comes near.
 const (
 	ours      = 24        // lines that we put before the message ourselves
 	maxHeader = 256 << 10 // octets
@@ -29,7 +29,7 @@ type field struct {
 	over bool // listed once more than present, so that adding one breaks the signature (RFC 6376 section 8.15)
 }
 
-var signed = [...]field{
+var signed = []field{
 	{"From", true}, {"To", true}, {"Cc", true}, {"Subject", true}, {"Date", true},
 	{"Reply-To", true}, {"Message-ID", true}, {"MIME-Version", false},
 	{"Content-Type", true}, {"Content-Transfer-Encoding", true}, {"Content-Disposition", true},
@@ -41,160 +41,119 @@ var signed = [...]field{
 	{"Resent-Cc", false}, {"Resent-Message-ID", false},
 }
 
-// place of each signed name, in lower case, in signed.
-var place = func() map[string]int {
-	all := map[string]int{}
-	for i, f := range signed {
-		all[strings.ToLower(f.name)] = i
-	}
-	return all
-}()
-
-// header is a message header taken apart. It may be used again.
+// header is a message header taken apart.
 type header struct {
-	text   []byte  // a field's lines, without CRLF, while it is read
-	fields []found // those with signed names, from top to bottom
-	forms  []byte  // their relaxed forms
+	text  []byte         // its fields, each unfolded to one line
+	count map[string]int // fields of a name, lower case
 }
 
-// found is a field with a signed name.
-type found struct {
-	place    int
-	from, to int // in forms
-}
-
-// read reads up to and including the empty line, or to the end of a message
-// that has none.
-func (h *header) read(br *bufio.Reader) error {
-	h.text, h.fields, h.forms = h.text[:0], h.fields[:0], h.forms[:0]
+// readHeader reads up to and including the empty line, or to the end of a
+// message that has none. body is what follows.
+func readHeader(r io.Reader) (h *header, body io.Reader, err error) {
+	br := bufio.NewReader(r)
+	h = &header{count: map[string]int{}}
 	var size, fields, folds int
 	for {
-		from := len(h.text)
-		if err := h.line(br, maxHeader-size); err != nil {
-			return err
+		line, err := readLine(br, maxHeader-size)
+		if err != nil || len(line) == 0 {
+			return h, &normal{r: br}, err
 		}
-		line := h.text[from:]
 		size += len(line) + 2
-		if len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+		if line[0] == ' ' || line[0] == '\t' {
 			if folds++; folds > maxFolds {
-				return fmt.Errorf("header: more than %d folded lines", maxFolds)
+				return nil, nil, fmt.Errorf("header: more than %d folded lines", maxFolds)
 			}
 			if fields == 0 {
-				return errors.New("header: the first line begins with a space")
+				return nil, nil, errors.New("header: the first line begins with a space")
 			}
-			continue // unfolded thus (RFC 6376 section 3.4.2)
-		}
-		if fields > 0 {
-			h.take(h.text[:from])
-		}
-		if len(line) == 0 {
-			return nil
+			h.text = append(h.text[:len(h.text)-2], line...) // the relaxed form unfolds too (RFC 6376 section 3.4.2)
+			h.text = append(h.text, "\r\n"...)
+			continue
 		}
 		if fields++; fields > maxFields {
-			return fmt.Errorf("header: more than %d fields", maxFields)
+			return nil, nil, fmt.Errorf("header: more than %d fields", maxFields)
 		}
-		if name, _, ok := bytes.Cut(line, []byte(":")); !ok || len(bytes.TrimRight(name, " \t")) == 0 {
-			return fmt.Errorf("header: field %d has no name and colon", fields)
+		name, _, ok := bytes.Cut(line, []byte(":"))
+		name = bytes.TrimRight(name, " \t") // RFC 5322 section 4.5 allows it, the relaxed form drops it
+		if !ok || len(name) == 0 {
+			return nil, nil, fmt.Errorf("header: field %d has no name and colon", fields)
 		}
-		h.text = h.text[:copy(h.text, line)]
+		h.count[strings.ToLower(string(name))]++
+		h.text = append(append(h.text, line...), "\r\n"...)
 	}
 }
 
-// line appends a line to h.text, without its CRLF. At the end of input it is empty.
-func (h *header) line(br *bufio.Reader, limit int) error {
-	from := len(h.text)
+// readLine returns a line without its CRLF. At the end of input it is empty.
+func readLine(br *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
 	for {
 		part, err := br.ReadSlice('\n')
-		h.text = append(h.text, part...)
-		if len(h.text)-from > limit {
-			return fmt.Errorf("header: larger than %d octets", maxHeader)
+		line = append(line, part...)
+		if len(line) > limit {
+			return nil, fmt.Errorf("header: larger than %d octets", maxHeader)
 		}
 		switch {
 		case err == bufio.ErrBufferFull:
 			continue
 		case err != nil && err != io.EOF:
-			return err
+			return nil, err
 		}
-		line := bytes.TrimSuffix(h.text[from:], []byte("\r\n"))
-		h.text = h.text[:from+len(line)]
-		if bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, '\n') >= 0 {
-			return errBare
+		text := bytes.TrimSuffix(line, []byte("\r\n"))
+		if bytes.ContainsAny(text, "\r\n") {
+			return nil, errBare
 		}
-		return nil
+		return text, nil
 	}
 }
 
-// take keeps a field, unfolded, if its name is a signed one.
-func (h *header) take(text []byte) {
-	name, _, _ := bytes.Cut(text, []byte(":"))
-	var lower [32]byte // no name is as long
-	if name = bytes.TrimRight(name, " \t"); len(name) > len(lower) {
-		return
+// names is the content of h=. A name listed once too often carries a space
+// before it: it picks no field here, a verifier drops the space (RFC 6376
+// section 3.5), and the list can be folded there without changing the relaxed
+// form that is signed.
+func (h *header) names() ([]string, error) {
+	if n := h.count["from"]; n != 1 {
+		return nil, fmt.Errorf("header: %d From fields, expected one", n)
 	}
-	for i, c := range name {
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		lower[i] = c
-	}
-	at, ok := place[string(lower[:len(name)])]
-	if !ok {
-		return
-	}
-	from := len(h.forms)
-	h.forms = append(relaxedField(h.forms, text), "\r\n"...)
-	h.fields = append(h.fields, found{at, from, len(h.forms)})
-}
-
-// relaxedField appends the relaxed form of a field (RFC 6376 section 3.4.2), without
-// CRLF: the name in lower case, white space gone around the colon and at the end, and
-// one space elsewhere.
-func relaxedField(buf, text []byte) []byte {
-	name, value, _ := bytes.Cut(text, []byte(":"))
-	for _, c := range bytes.TrimRight(name, " \t") { // RFC 5322 section 4.5 allows them
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		buf = append(buf, c)
-	}
-	buf = append(buf, ':')
-	space, empty := false, true
-	for _, c := range value {
-		switch c {
-		case ' ', '\t', '\r', '\n':
-			space = true
-			continue
-		}
-		if space && !empty {
-			buf = append(buf, ' ')
-		}
-		buf, space, empty = append(buf, c), false, false
-	}
-	return buf
-}
-
-// choice is the names of h= in their order, and appends to hashed the fields that they
-// pick: from the bottom up (RFC 6376 section 5.4.2). A name listed once too often picks
-// none.
-func (h *header) choice(hashed []byte) (names []string, _ []byte, err error) {
-	var count [len(signed)]int
-	for _, f := range h.fields {
-		count[f.place]++
-	}
-	if n := count[place["from"]]; n != 1 {
-		return nil, nil, fmt.Errorf("header: %d From fields, expected one", n)
-	}
-	for i, f := range signed {
-		left := min(count[i], once)
-		for at := len(h.fields) - 1; left > 0; at-- {
-			if g := h.fields[at]; g.place == i {
-				names, hashed = append(names, f.name), append(hashed, h.forms[g.from:g.to]...)
-				left--
-			}
-		}
-		if f.over && count[i] <= once {
+	var names []string
+	for _, f := range signed {
+		n := h.count[strings.ToLower(f.name)]
+		for range min(n, once) {
 			names = append(names, f.name)
 		}
+		if f.over && n <= once {
+			names = append(names, " "+f.name)
+		}
 	}
-	return names, hashed, nil
+	return names, nil
+}
+
+// reader is the header for the library, which wants an empty line in any case.
+func (h *header) reader() io.Reader {
+	return io.MultiReader(bytes.NewReader(h.text), strings.NewReader("\r\n"))
+}
+
+// fold breaks h= where names left a space, for lines of about 78 characters;
+// the library folds the other tags.
+func fold(signature string) string {
+	var b strings.Builder
+	width := 0
+	for part := range strings.SplitAfterSeq(signature, ": ") {
+		text, atSpace := strings.CutSuffix(part, " ")
+		b.WriteString(text)
+		if i := strings.LastIndexByte(text, '\n'); i >= 0 {
+			width = len(text) - i - 1
+		} else {
+			width += len(text)
+		}
+		switch {
+		case !atSpace:
+		case width > 60:
+			b.WriteString("\r\n ")
+			width = 1
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+	}
+	return b.String()
 }

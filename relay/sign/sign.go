@@ -1,18 +1,18 @@
 // Package sign signs messages with DKIM (RFC 6376), streaming: only the header
 // is held in memory. Every live key of the author's domain signs, RSA for
-// everyone and Ed25519 (RFC 8463) for those who read it; header and body are
-// read and brought into their relaxed form once for all of them. The header is
-// capped, so that no message can make signing slow, and the fields a reader looks
-// at are oversigned, so that none can be added on the way.
+// everyone and Ed25519 (RFC 8463) for those who read it. The header is capped
+// and taken apart before the signing library sees it, so that no message can
+// make signing slow, and the fields a reader looks at are oversigned, so that
+// none can be added on the way.
 package sign
 
 import (
-	"bufio"
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
+
+	"github.com/emersion/go-msgauth/dkim"
 )
 
 // Signer signs with the keys it was given. It may be used concurrently.
@@ -45,9 +45,15 @@ func (s *Signer) Sign(domain string, r io.Reader) ([]byte, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	w := works.Get().(*work)
-	defer works.Put(w)
-	out, err := w.sign(keys, r)
+	h, body, err := readHeader(r)
+	if err != nil {
+		return nil, fmt.Errorf("sign for %s: %w", domain, err)
+	}
+	names, err := h.names()
+	if err != nil {
+		return nil, fmt.Errorf("sign for %s: %w", domain, err)
+	}
+	out, err := sign(keys, names, io.MultiReader(h.reader(), body))
 	if err != nil {
 		return nil, fmt.Errorf("sign for %s: %w", domain, err)
 	}
@@ -73,52 +79,40 @@ func (s *Signer) choose(domain string) []Key {
 	return nil
 }
 
-// work is what signing a message needs; it is used again for the next.
-type work struct {
-	br     *bufio.Reader
-	header header
-	body   body
-	hashed []byte // the relaxed header fields that are signed
-	piece  [flushAt]byte
-}
+// sign passes the message once through a signer for each key.
+func sign(keys []Key, names []string, r io.Reader) (out []byte, err error) {
+	var signers []*dkim.Signer
+	closeAll := func() error {
+		var errs []error
+		for _, d := range signers {
+			errs = append(errs, d.Close())
+		}
+		signers = nil
+		return errors.Join(errs...)
+	}
+	defer closeAll() // a signer never closed leaves its goroutine behind
 
-var works = sync.Pool{New: func() any {
-	return &work{br: bufio.NewReader(nil), body: body{sum: sha256.New()}}
-}}
-
-// sign reads the message once, and makes a field for each key.
-func (w *work) sign(keys []Key, r io.Reader) (out []byte, err error) {
-	w.br.Reset(r)
-	defer w.br.Reset(nil)
-	if err := w.header.read(w.br); err != nil {
-		return nil, err
-	}
-	names, hashed, err := w.header.choice(w.hashed[:0])
-	if err != nil {
-		return nil, err
-	}
-	w.hashed = hashed
-	w.body.reset()
-	for {
-		n, err := w.br.Read(w.piece[:])
-		if _, bad := w.body.Write(w.piece[:n]); bad != nil {
-			return nil, bad
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	sum, err := w.body.end()
-	if err != nil {
-		return nil, err
-	}
+	var ws []io.Writer
 	for _, k := range keys {
-		if out, err = k.sign(out, names, hashed, sum); err != nil {
+		d, err := dkim.NewSigner(&dkim.SignOptions{
+			Domain: k.Domain, Selector: k.Selector, Signer: k.Signer, HeaderKeys: names,
+			HeaderCanonicalization: dkim.CanonicalizationRelaxed,
+			BodyCanonicalization:   dkim.CanonicalizationRelaxed,
+		})
+		if err != nil {
 			return nil, fmt.Errorf("key %s of %s: %w", k.Selector, k.Domain, err)
 		}
+		signers, ws = append(signers, d), append(ws, d)
+	}
+	if _, err := io.Copy(io.MultiWriter(ws...), r); err != nil {
+		return nil, err
+	}
+	done := signers
+	if err := closeAll(); err != nil {
+		return nil, err
+	}
+	for _, d := range done {
+		out = append(out, fold(d.Signature())...)
 	}
 	return out, nil
 }
