@@ -190,8 +190,9 @@ type Work interface {
 	Wake(ctx context.Context, come func(awaited string) bool) error
 	// Renew extends a lease by ttl from now.
 	Renew(ctx context.Context, l Lease, ttl time.Duration) error
-	// Release ends a lease; what was taken and not settled is due at once.
-	Release(ctx context.Context, l Lease) error
+	// Release ends a lease; what was taken and not settled is due at once. The
+	// destination is not claimed again before rest has gone by.
+	Release(ctx context.Context, l Lease, rest time.Duration) error
 	// Unreported goes through the jobs whose recipients are Failed, oldest first;
 	// those that a worker has in hand still are left out.
 	// A job that cannot be read now is an error; those after it come all the same.
@@ -256,6 +257,11 @@ type Store interface {
 // Deliverer tries one destination's mail. Its error means "we could not work",
 // never "they refused": refusals are data in the attempts.
 type Deliverer interface {
+	// Lane tells what a destination shares with others. It may take the time of a
+	// question to DNS.
+	Lane(ctx context.Context, destination string) Lane
+	// Deliver works until Next hands out nothing more. Several may work on one
+	// trip at once.
 	Deliver(ctx context.Context, t *Trip) error
 }
 

@@ -26,6 +26,7 @@ type Scheduler struct {
 	log    *slog.Logger
 	jitter func() float64
 	failed chan struct{} // there may be failures to report
+	lanes  *lanes
 
 	wakings wakings
 	twice   atomic.Int64 // final dots without a word back
@@ -54,8 +55,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 	var wg sync.WaitGroup
 	wg.Go(func() { s.tellFailures(claims) })
+	s.lanes = newLanes(s.o, func(t *Trip) { wg.Go(func() { s.work(t) }) })
 	err := s.claim(claims, work, &wg)
 	stop()
+	for _, t := range s.lanes.end() {
+		s.end(t)
+	}
 	grace := time.AfterFunc(s.o.Grace, abort)
 	defer grace.Stop()
 	wg.Wait()
@@ -73,20 +78,24 @@ func (s *Scheduler) Wake(ctx context.Context, come func(awaited string) bool) er
 	return nil
 }
 
-// claim gives each destination that is due a goroutine, at most Workers at once.
+// Bounds of claiming.
+const (
+	claimAtOnce = 16
+	// planAtOnce is how many destinations may be found their lane at once: that
+	// asks DNS. The others are given back for a moment, so that names which DNS
+	// does not answer keep nobody waiting.
+	planAtOnce = 256
+)
+
+// claim brings each destination that is due to its lane.
 func (s *Scheduler) claim(claims, work context.Context, wg *sync.WaitGroup) error {
-	slots := make(chan struct{}, s.o.Workers)
+	plans := make(chan struct{}, planAtOnce)
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-claims.Done():
-			return nil
-		}
-		leases, err := s.w.Claim(claims, 1, ttl)
+		leases, err := s.w.Claim(claims, claimAtOnce, ttl)
 		switch {
 		case claims.Err() != nil:
 			for _, l := range leases {
-				s.release(work, l)
+				s.release(work, l, 0)
 			}
 			return nil
 		case errors.Is(err, ErrUnhealthy):
@@ -96,34 +105,66 @@ func (s *Scheduler) claim(claims, work context.Context, wg *sync.WaitGroup) erro
 			wait(claims, 10*time.Second)
 		}
 		for _, l := range leases {
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.travel(claims, work, l)
-			})
-		}
-		if len(leases) == 0 {
-			<-slots
+			select {
+			case plans <- struct{}{}:
+				wg.Go(func() {
+					defer func() { <-plans }()
+					s.plan(claims, work, l)
+				})
+			default:
+				s.release(work, l, laneFull)
+			}
 		}
 	}
 }
 
-// travel works on one destination. What its Deliverer leaves behind is put off
-// or given back, so that no destination is claimed again and again for nothing.
-func (s *Scheduler) travel(claims, work context.Context, l Lease) {
+// plan has a trip to one destination wait for its worker.
+func (s *Scheduler) plan(claims, work context.Context, l Lease) {
+	of := s.lane(claims, l.Destination)
 	ctx, cancel := context.WithCancel(work)
-	var renewer sync.WaitGroup
-	renewer.Go(func() { s.renew(ctx, cancel, l) })
-	defer renewer.Wait()
-	defer cancel()
+	t := &Trip{s: s, lease: l, claims: claims, ctx: ctx, cancel: cancel, open: map[ID]*handed{}}
+	t.renewer.Go(func() { s.renew(ctx, cancel, l) })
+	if after, ok := s.lanes.enter(t, of); !ok {
+		t.rest = after
+		s.end(t)
+	}
+}
 
-	t := &Trip{s: s, lease: l, claims: claims, ctx: ctx, open: map[ID]*handed{}}
-	err := s.deliver(ctx, t)
-	if err := t.finish(err); err != nil {
-		// The lease is left to run out: until then nobody tries in vain.
-		s.log.Warn("destination left alone for a while", "domain", l.Destination, "err", err)
+// lane of a destination; by itself where it cannot be known.
+func (s *Scheduler) lane(ctx context.Context, destination string) (of Lane) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("delivery panicked", "domain", destination, "err", fmt.Sprintf("%v\n%s", p, debug.Stack()))
+			of = Lane{Name: destination}
+		}
+	}()
+	return s.d.Lane(ctx, destination)
+}
+
+// work is one worker at one destination. The last one there ends the trip: what
+// its Deliverer left behind is put off or given back, so that no destination is
+// claimed again and again for nothing.
+func (s *Scheduler) work(t *Trip) {
+	t.worked(s.deliver(t.ctx, t))
+	if !s.lanes.leave(t) {
 		return
 	}
-	s.release(ctx, l)
+	if err := t.finish(); err != nil {
+		// The lease is left to run out: until then nobody tries in vain.
+		s.log.Warn("destination left alone for a while", "domain", t.lease.Destination, "err", err)
+		t.lost = true
+	}
+	t.rest = s.lanes.closed(t.lane)
+	s.end(t)
+}
+
+// end gives back the destination of a trip, and its lease.
+func (s *Scheduler) end(t *Trip) {
+	t.cancel()
+	t.renewer.Wait()
+	if !t.lost {
+		s.release(t.ctx, t.lease, t.rest)
+	}
 }
 
 // deliver turns a panic into an error: one bad message must not stop the rest.
@@ -151,8 +192,8 @@ func (s *Scheduler) renew(ctx context.Context, cancel context.CancelFunc, l Leas
 	}
 }
 
-func (s *Scheduler) release(ctx context.Context, l Lease) {
-	err := s.w.Release(context.WithoutCancel(ctx), l)
+func (s *Scheduler) release(ctx context.Context, l Lease, rest time.Duration) {
+	err := s.w.Release(context.WithoutCancel(ctx), l, rest)
 	if err != nil && !errors.Is(err, ErrLeaseLost) {
 		s.log.Warn("lease not released", "domain", l.Destination, "err", err)
 	}

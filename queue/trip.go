@@ -9,20 +9,31 @@ import (
 	"time"
 )
 
-// Trip is the scheduler's hand to one worker at one destination. Its methods
+// Trip is the scheduler's hand to the workers at one destination. Its methods
 // may be called from several goroutines.
 type Trip struct {
-	s      *Scheduler
-	lease  Lease
-	claims context.Context // ends when nothing new may be begun
-	ctx    context.Context // ends when the work must end
+	s       *Scheduler
+	lease   Lease
+	claims  context.Context // ends when nothing new may be begun
+	ctx     context.Context // ends when the work must end
+	cancel  context.CancelFunc
+	renewer sync.WaitGroup
+	rest    time.Duration // after the trip
+	lost    bool          // the lease is to run out
+
+	lane    *lane
+	workers int  // of lanes
+	more    bool // likewise: there are jobs that no worker has begun with
 
 	mu    sync.Mutex
 	ahead []Job          // taken, not handed out yet
 	taken time.Time      // when ahead was taken
 	open  map[ID]*handed // handed out, not settled yet
+	late  []tried        // put off, not booked yet
 	count int            // jobs handed out
 	err   error          // why nothing more can be taken
+	fault error          // why a worker could not work
+	spent bool           // the lane's rate
 }
 
 // handed is a job in a worker's hands.
@@ -44,22 +55,35 @@ const takeAhead = 8
 // Domain is the destination: Recipient.Domain of all that Next returns.
 func (t *Trip) Domain() string { return t.lease.Destination }
 
-// Next hands out the next due job, oldest first; false when there is none or
-// the relay is about to stop.
+// Next hands out the next due job, oldest first; false when there is none, the
+// relay is about to stop, or the lane has used up its rate.
 func (t *Trip) Next() (Job, bool) {
+	j, more, ok := t.next()
+	if !ok && t.flush() != nil {
+		return Job{}, false
+	}
+	t.s.lanes.hungry(t, more)
+	return j, ok
+}
+
+func (t *Trip) next() (j Job, more, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.claims.Err() != nil || t.ctx.Err() != nil {
-		return Job{}, false
+		return Job{}, false, false
 	}
 	if err := t.fill(takeAhead); err != nil || len(t.ahead) == 0 {
-		return Job{}, false
+		return Job{}, false, false
 	}
-	j := t.ahead[0]
+	if !t.s.lanes.pay(t.lane) {
+		t.spent = true
+		return Job{}, false, false
+	}
+	j = t.ahead[0]
 	t.ahead = t.ahead[1:]
 	t.open[j.Message.ID] = &handed{job: j, at: t.taken, no: t.s.wakings.count()}
 	t.count++
-	return j, true
+	return j, len(t.ahead) > 0, true
 }
 
 // fill sees to it that there is a job ahead if there is one at all.
@@ -73,6 +97,9 @@ func (t *Trip) fill(n int) error {
 
 // Body opens the stored body of a job, as Work.Body does; as often as needed.
 func (t *Trip) Body(j Job) (io.ReadSeekCloser, error) {
+	if err := t.flush(); err != nil { // before what may take long
+		return nil, err
+	}
 	return t.s.w.Body(t.ctx, j.Message.ID)
 }
 
@@ -82,14 +109,50 @@ func (t *Trip) Sending(j Job, ns ...int) error {
 	return t.s.w.Sending(t.ctx, t.lease, j.Message.ID, ns...)
 }
 
+// lateMost is how many jobs that were put off are booked at once.
+const lateMost = 64
+
 // Settle books attempts, the key being Recipient.N. They are durable when it
-// returns nil; recipients left out stay in hand. It works on when the trip's
-// context has ended: what happened must be kept.
+// returns nil, unless all of them are deferrals: those are booked with others, at
+// the next call of Body or when Next has nothing more. Recipients left out stay in
+// hand. It works on when the trip's context has ended: what happened must be kept.
 func (t *Trip) Settle(j Job, as map[int]Attempt) error {
 	if len(as) == 0 {
 		return nil
 	}
-	return t.settle([]tried{{j, as}})
+	t.s.lanes.learn(t.lane, as)
+	x := tried{j, as}
+	t.mu.Lock()
+	if x.putOff() && len(t.late) < lateMost {
+		t.late = append(t.late, x)
+		t.mu.Unlock()
+		return nil
+	}
+	all := append(t.late, x)
+	t.late = nil
+	t.mu.Unlock()
+	return t.settle(all)
+}
+
+func (x *tried) putOff() bool {
+	for _, a := range x.as {
+		if a.Outcome != Deferred {
+			return false
+		}
+	}
+	return true
+}
+
+// flush books what was put off.
+func (t *Trip) flush() error {
+	t.mu.Lock()
+	late := t.late
+	t.late = nil
+	t.mu.Unlock()
+	if len(late) == 0 {
+		return nil
+	}
+	return t.settle(late)
 }
 
 // settle books for several jobs in one commit. A delay notice goes out before
@@ -238,10 +301,25 @@ func (t *Trip) forget(ts []tried) {
 	}
 }
 
-// finish puts off what the worker left unsettled although nobody stopped it:
-// all that is due when it could not work or took nothing, and only what it had
-// in hand when it panicked. Its own error means that even this did not work.
-func (t *Trip) finish(err error) error {
+// worked notes that a worker is done, and whether it could not work.
+func (t *Trip) worked(err error) {
+	if err == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.fault == nil || errors.Is(t.fault, errPanic) {
+		t.fault = err
+	}
+}
+
+// finish puts off what the workers left unsettled although nobody stopped them:
+// all that is due when they could not work or took nothing, and only what they had
+// in hand when one panicked. Its own error means that even this did not work.
+func (t *Trip) finish() error {
+	if err := t.flush(); err != nil {
+		return err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.claims.Err() != nil || t.ctx.Err() != nil {
@@ -250,7 +328,7 @@ func (t *Trip) finish(err error) error {
 	if t.err != nil {
 		return t.err
 	}
-	why := "the delivery ended without a result"
+	err, why := t.fault, "the delivery ended without a result"
 	if err != nil {
 		why = err.Error()
 		t.s.log.Warn("delivery not possible", "domain", t.lease.Destination, "err", err)
@@ -258,7 +336,7 @@ func (t *Trip) finish(err error) error {
 	if err := t.putOff(t.inHand(), why); err != nil {
 		return err
 	}
-	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) {
+	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) || t.spent {
 		return nil
 	}
 	for {

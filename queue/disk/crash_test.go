@@ -76,7 +76,7 @@ func (c *client) work(outcome map[string]queue.State) {
 	if c.failed(err) {
 		return
 	}
-	defer func() { c.failed(c.s.Release(ctx, ls[0])) }()
+	defer func() { c.failed(c.s.Release(ctx, ls[0], 0)) }()
 	jobs, err := c.s.Take(ctx, ls[0], 100)
 	c.failed(err)
 	for _, j := range jobs {

@@ -105,7 +105,7 @@ func deliverAll(t *testing.T, s *Store) map[queue.ID]int {
 				got[j.Message.ID]++
 			}
 		}
-		if err := s.Release(t.Context(), l); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
+		if err := s.Release(t.Context(), l, 0); err != nil && !errors.Is(err, queue.ErrLeaseLost) {
 			t.Fatal(err)
 		}
 	}

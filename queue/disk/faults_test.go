@@ -85,7 +85,7 @@ func TestUnreadableMessageHoldsUpNoOther(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Release(t.Context(), l); err != nil {
+		if err := s.Release(t.Context(), l, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -90,7 +90,7 @@ type destination struct {
 	taken    map[*item]struct{}
 	token    uint64        // of the lease; 0: none
 	until    time.Duration // when the lease runs out
-	released time.Duration // when the last lease ended: those who waited longer go first
+	released time.Duration // not claimed before; when the last lease ended, for those who waited longer go first
 	at       time.Duration // when Claim has to look at it
 	pos      int           // in agenda; -1: not there
 }
@@ -370,9 +370,10 @@ func (x *index) wake() {
 	x.changed = make(chan struct{})
 }
 
-// vacate ends a destination's lease; what was taken is due again.
-func (x *index) vacate(d *destination, now time.Duration) {
-	d.token, d.released = 0, now
+// vacate ends a destination's lease; what was taken is due again. It is not claimed
+// before then.
+func (x *index) vacate(d *destination, then time.Duration) {
+	d.token, d.released = 0, then
 	for it := range d.taken {
 		delete(d.taken, it)
 		it.token = 0

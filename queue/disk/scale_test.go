@@ -116,7 +116,7 @@ func deferScale(t *testing.T, s *Store) bool {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Release(t.Context(), ls[0]); err != nil {
+	if err := s.Release(t.Context(), ls[0], 0); err != nil {
 		t.Fatal(err)
 	}
 	return true

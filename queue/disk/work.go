@@ -103,14 +103,14 @@ func (s *Store) Renew(_ context.Context, l queue.Lease, ttl time.Duration) error
 }
 
 // Release ends a lease.
-func (s *Store) Release(_ context.Context, l queue.Lease) error {
+func (s *Store) Release(_ context.Context, l queue.Lease, rest time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, err := s.leased(l)
 	if err != nil {
 		return err
 	}
-	s.index.vacate(d, s.ran.now())
+	s.index.vacate(d, s.ran.now()+max(rest, 0))
 	return nil
 }
 

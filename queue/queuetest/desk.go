@@ -50,7 +50,7 @@ func update(t *testing.T, s Crasher) {
 		t.Fatalf("%s is held but was due", l.Destination)
 	}
 	nothing(t, s)
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	change(t, s, queue.Filter{}, queue.Change{State: queue.Waiting, Only: []queue.State{queue.Held}, Delay: time.Hour}, 2)
 	change(t, s, queue.Filter{ID: a}, queue.Change{State: queue.Removed, Only: []queue.State{queue.Held}}, 0)
 	s = s.Crash(t)
@@ -71,7 +71,7 @@ func givenUp(t *testing.T, s Crasher) {
 	a := put(t, s, "a.example", "b.example", "b.example", "b.example")
 	l, j := next(t, s)
 	if l.Destination != "a.example" {
-		ok(t, s.Release(ctx, l))
+		ok(t, s.Release(ctx, l, 0))
 		l, j = next(t, s)
 	}
 	unreported := func(want ...int) {
@@ -89,7 +89,7 @@ func givenUp(t *testing.T, s Crasher) {
 	}
 	bounce := queue.Change{State: queue.Failed, Only: []queue.State{queue.Waiting, queue.Held}}
 	settle(t, s, l, j, queue.Result{State: queue.Held, Reason: "PTR-EXISTS", Attempt: &queue.Attempt{Outcome: queue.Deferred}})
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	change(t, s, queue.Filter{Domain: "a.example"}, bounce, 1)
 	change(t, s, queue.Filter{Domain: "a.example"}, bounce, 0)
 	s = s.Crash(t)
@@ -106,7 +106,7 @@ func givenUp(t *testing.T, s Crasher) {
 		queue.Result{ID: a, N: 1, State: queue.Waiting, Attempt: &queue.Attempt{Outcome: queue.Deferred}},
 		queue.Result{ID: a, N: 2, State: queue.Delivered, Attempt: &queue.Attempt{Outcome: queue.Sent}}))
 	unreported(0, 1)
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	unreported(0, 1, 3)
 	nothing(t, s)
 	s = s.Crash(t)
@@ -127,7 +127,7 @@ func updateLeased(t *testing.T, s Crasher) {
 		queue.Result{ID: id, N: 1, State: queue.Delivered, Attempt: at},
 		queue.Result{ID: id, N: 2, State: queue.Failed, Attempt: at}))
 	stat(t, s, queue.Stat{Messages: 1, Held: 3})
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	nothing(t, s)
 
 	change(t, s, hold, queue.Change{State: queue.Waiting}, 3)
@@ -142,7 +142,7 @@ func updateLeased(t *testing.T, s Crasher) {
 	change(t, s, hold, queue.Change{State: queue.Removed}, 3)
 	settle(t, s, l, j, queue.Result{State: queue.Waiting}) // stays removed
 	stat(t, s, queue.Stat{})
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	s = s.Crash(t)
 	stat(t, s, queue.Stat{})
 	nothing(t, s)
@@ -157,7 +157,7 @@ func putOffLeased(t *testing.T, s Crasher) {
 		t.Fatalf("took %s, want %s", j.Message.ID, first)
 	}
 	change(t, s, queue.Filter{ID: first}, queue.Change{State: queue.Waiting, Delay: time.Hour}, 1)
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	if l, j = next(t, s); j.Message.ID != second {
 		t.Fatalf("took %s, want %s", j.Message.ID, second)
 	}

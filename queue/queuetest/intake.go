@@ -116,7 +116,7 @@ func recipients(t *testing.T, s Crasher) {
 		}
 		settle(t, s, l, j, queue.Result{State: queue.Delivered})
 		stat(t, s, queue.Stat{})
-		ok(t, s.Release(ctx, l))
+		ok(t, s.Release(ctx, l, 0))
 	}
 }
 

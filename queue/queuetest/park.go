@@ -29,7 +29,7 @@ func parked(t *testing.T, s Crasher) {
 	for range 2 {
 		l, j := next(t, s)
 		settle(t, s, l, j, far("gate of "+l.Destination))
-		ok(t, s.Release(ctx, l))
+		ok(t, s.Release(ctx, l, 0))
 	}
 	nothing(t, s)
 	wake("gate of c.example")
@@ -45,17 +45,17 @@ func parked(t *testing.T, s Crasher) {
 		x.ID, x.N, x.Reason = j.Message.ID, j.Recipients[0].N, "not kept"
 		ok(t, s.Park(ctx, l, x))
 		wake("gate of a.example") // while it is leased: due at once after it
-		ok(t, s.Release(ctx, l))
+		ok(t, s.Release(ctx, l, 0))
 		l, j = next(t, s)
 		x.Delay = 300 * time.Millisecond
 		ok(t, s.Park(ctx, l, x))
-		ok(t, s.Release(ctx, l))
+		ok(t, s.Release(ctx, l, 0))
 		nothing(t, s)
 		time.Sleep(x.Delay)
 		l, _ = next(t, s)
 		x.Delay = time.Hour
 		ok(t, s.Park(ctx, l, x))
-		ok(t, s.Release(ctx, l))
+		ok(t, s.Release(ctx, l, 0))
 		nothing(t, s)
 		want(t, s.Park(ctx, l, x), queue.ErrLeaseLost)
 

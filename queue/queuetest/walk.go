@@ -160,7 +160,7 @@ func (m *model) releaseOne(t *testing.T, s Crasher, rng *rand.Rand) string {
 	if !found {
 		return "no lease"
 	}
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	m.release(l.Destination)
 	return "release " + l.Destination
 }

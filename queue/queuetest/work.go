@@ -43,7 +43,7 @@ func exclusive(t *testing.T, s Crasher) {
 						mu.Unlock()
 						err = errors.Join(err, s.Settle(ctx, l, queue.Result{ID: j.Message.ID, N: j.Recipients[0].N, State: queue.Delivered}))
 					}
-					if err := errors.Join(err, s.Release(ctx, l)); err != nil {
+					if err := errors.Join(err, s.Release(ctx, l, 0)); err != nil {
 						t.Error(err)
 					}
 				}
@@ -68,7 +68,7 @@ func leaseRunsOut(t *testing.T, s Crasher) {
 	_, err := s.Take(ctx, first, 1)
 	want(t, err, queue.ErrLeaseLost)
 	want(t, s.Renew(ctx, first, time.Hour), queue.ErrLeaseLost)
-	want(t, s.Release(ctx, first), queue.ErrLeaseLost)
+	want(t, s.Release(ctx, first, 0), queue.ErrLeaseLost)
 	want(t, s.Sending(ctx, first, id, 0), queue.ErrLeaseLost)
 }
 
@@ -107,12 +107,12 @@ func release(t *testing.T, s Crasher) {
 	put(t, s, "a.example")
 	l, _ := next(t, s)
 	nothing(t, s)
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	_, again := next(t, s)
 	if r := again.Recipients[0]; r.Tries != 0 {
 		t.Fatalf("a release counted as a try: %+v", r)
 	}
-	want(t, s.Release(ctx, l), queue.ErrLeaseLost)
+	want(t, s.Release(ctx, l, 0), queue.ErrLeaseLost)
 }
 
 func delivered(t *testing.T, s Crasher) {
@@ -158,7 +158,7 @@ func delayed(t *testing.T, s Crasher) {
 	const delay = 50 * time.Millisecond
 	start := time.Now()
 	settle(t, s, l, j, queue.Result{State: queue.Waiting, Delay: delay, Attempt: &queue.Attempt{Outcome: queue.Deferred}})
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	_, j = next(t, s)
 	if d := time.Since(start); d < delay {
 		t.Fatalf("due again after %v, want %v", d, delay)
@@ -217,14 +217,14 @@ func age(t *testing.T, s Crasher) {
 	put(t, s, "a.example")
 	l, j := next(t, s)
 	settle(t, s, l, j, queue.Result{State: queue.Waiting, Delay: 30 * time.Millisecond, Attempt: &queue.Attempt{Outcome: queue.Deferred, Ours: true}})
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	l, j = next(t, s)
 	first := j.Recipients[0]
 	if first.Ours < 30*time.Millisecond || first.Age > time.Minute {
 		t.Fatalf("waited on us: age %v, ours %v", first.Age, first.Ours)
 	}
 	settle(t, s, l, j, queue.Result{State: queue.Waiting, Delay: 30 * time.Millisecond, Attempt: &queue.Attempt{Outcome: queue.Deferred}})
-	ok(t, s.Release(ctx, l))
+	ok(t, s.Release(ctx, l, 0))
 	_, j = next(t, s)
 	second := j.Recipients[0]
 	if second.Age < first.Age+30*time.Millisecond || second.Ours > first.Ours+20*time.Second {

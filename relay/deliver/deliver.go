@@ -42,6 +42,7 @@ type Deliverer struct {
 	c     *client
 	smart *smart
 	taken *taken
+	pool  pool
 	log   *slog.Logger
 }
 
@@ -63,6 +64,9 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		log:   c.log,
 	}
 }
+
+// Close ends the connections that wait for work, once nothing is delivered any more.
+func (d *Deliverer) Close() { d.pool.end() }
 
 // Bounds of one job's way through the exchangers.
 const (
@@ -120,10 +124,10 @@ func (v *voyage) jobs() error {
 	}
 }
 
-// leave ends the open connection in good order.
+// leave has the open connection wait for other work, or ends it in good order.
 func (v *voyage) leave() {
 	if v.s != nil {
-		v.s.quit()
+		v.pool.put(v.s)
 		v.s = nil
 	}
 }
@@ -164,6 +168,9 @@ func (v *voyage) note(last map[int]queue.Attempt, rs []queue.Recipient, a queue.
 func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool) {
 	if v.s != nil && !v.s.usable() {
 		v.leave()
+	}
+	if v.s == nil {
+		v.s = v.pool.take(v.ctx, hops[i:])
 	}
 	if v.s != nil && i == 0 {
 		v.s.first(hops)

@@ -67,6 +67,8 @@ type session struct {
 	dead    bool   // no command may follow
 	count   int    // transactions so far
 	unhook  func() bool
+	born    time.Time
+	expiry  *time.Timer // while it waits in the pool
 
 	banner string // the text of the first reply
 	said   string // that of the last one to EHLO or HELO
@@ -127,7 +129,7 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 	if err != nil {
 		return nil, at("connect", err)
 	}
-	s := &session{hop: h, raw: raw, t: c.t, botched: clear}
+	s := &session{hop: h, raw: raw, t: c.t, botched: clear, born: time.Now()}
 	s.use(raw)
 	s.unhook = context.AfterFunc(ctx, s.abort)
 	s.until = time.Now().Add(2 * c.t.Greet) // for all of it: a peer may be slow once, not at every step
