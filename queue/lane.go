@@ -1,6 +1,9 @@
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Lane is what the mail of several destinations has in common: the hosts that it
 // goes to, and how much they are asked to take. Who delivers says which lane a
@@ -11,53 +14,66 @@ type Lane struct {
 	PerMinute   int // messages, at most; 0: any number
 }
 
-// lane is one with mail under way, or one that is left alone for a while.
+// lane is one with mail under way, or one of which something is remembered.
 //
-// The number of connections begins small, grows by one with each message that is
-// taken, up to the bound, and is halved by trouble. Trouble on top of trouble shuts
-// the lane: its destinations are given back, not to be claimed before it opens
-// again. Then one connection tries, and it doubles the time or ends it.
+// It begins with one connection, gets one more with each message that is taken, up
+// to the bound, and half as many with each trouble. Trouble on top of trouble shuts
+// it: nothing is begun there for a while, then one connection tries, and makes the
+// while twice as long or ends it. Guarded by lanes.mu.
 type lane struct {
 	Lane
 	window  int     // connections at once, for now
 	busy    int     // workers
 	waiting []*Trip // claimed, without a worker
 	trips   []*Trip // with workers
-	wanting bool    // it is in lanes.ring
+	wanting bool    // it is in the ring of its standing
+	o       *Options
 
-	proved bool          // a message was taken after the last trouble
-	shut   time.Time     // nothing is begun before
-	waits  time.Duration // how long it was shut the last time, since a message was taken
-	paid   time.Time     // up to when its messages have used up its rate
+	taken    bool          // a message was, once
+	troubles int           // since then, or since it is known
+	shut     time.Time     // nothing is begun before
+	waits    time.Duration // how long it was shut the last time, since a message was taken
+	last     Attempt       // why
+	paid     time.Time     // up to when its messages have used up its rate
+	away     pace          // of destinations that were given back
+	used     time.Time     // something was entered
 }
 
 // standing of a lane is how many of the workers it may compete for.
 type standing int
 
 const (
-	bad       standing = iota // it was shut, and nothing has been taken since
-	unknown                   // nothing has been taken, or not since there was trouble
-	good                      // the last message was taken
+	bad       standing = iota // trouble upon trouble, or it had never taken a message before it
+	unknown                   // it has not taken a message yet, or is in trouble since this moment
+	good                      // the last thing that it did was take a message
 	standings = iota
 )
 
 // quarters of all workers that the lanes of a standing and of worse may have.
 var quarters = [standings]int{bad: 1, unknown: 3, good: 4}
 
+func (l *lane) standing() standing {
+	switch {
+	case l.taken && l.troubles == 0:
+		return good
+	case l.taken && l.troubles == 1, l.troubles == 0:
+		return unknown
+	}
+	return bad
+}
+
 const (
-	firstWindow = 3
-	// shutFirst and shutMost bound how long a lane in trouble is left alone.
+	// shutFirst and shutMost bound how long a lane in trouble is left alone; the first
+	// and the longest wait of one message (Options.Retry) do likewise.
 	shutFirst = 30 * time.Second
 	shutMost  = 30 * time.Minute
+	// brief is how long mail waits for a shut lane without being put off.
+	brief = time.Minute
 	// heldByLane is how many destinations a lane holds claimed for each of its
 	// connections, so that none waits for the next to be claimed; heldByWorker is
 	// that for all lanes and each worker.
 	heldByLane   = 2
 	heldByWorker = 4
-	// laneFull is the wait of a destination whose lane has enough of them; crowded
-	// that of one in a lane whose standing has.
-	laneFull = time.Second
-	crowded  = 20 * time.Second
 	// burst is how much of its rate a lane may use at once that used none of it.
 	burst = 5 * time.Second
 )
@@ -72,37 +88,35 @@ const (
 	broken                 // no conversation came about, or it broke off
 )
 
-// trouble of an attempt. A reply that is about one recipient, or about us, says
-// nothing of how many connections its host likes.
+// trouble of an attempt. What is about one recipient, or what we decided ourselves,
+// says nothing of how many connections its host likes.
 func (a *Attempt) trouble() trouble {
+	early := a.Stage == "greet" || a.Stage == "ehlo"
 	switch {
 	case a.Outcome == Sent:
 		return fine
-	case a.Outcome != Deferred, a.Ours, a.Host == "":
+	case a.Outcome != Deferred, a.Host == "":
 		return silence
-	case a.Reply.Code == 0, a.Reply.Code == 421, a.Stage == "greet", a.Stage == "ehlo":
+	case a.Slow && (early || a.Stage == "connect"):
 		return broken
-	case a.Class == "rate", len(a.Reply.Status) > 4 && a.Reply.Status[:4] == "4.7.":
+	case a.Slow:
+		return less
+	case a.Ours, a.Reply.Code == 0 && a.Reply.Status != "":
+		return silence
+	case a.Reply.Code == 0, a.Reply.Code == 421, early:
+		return broken
+	case len(a.Reply.Status) > 4 && a.Reply.Status[:4] == "4.7.":
 		return less
 	}
 	return silence
 }
 
-func (l *lane) standing() standing {
-	switch {
-	case l.proved:
-		return good
-	case l.waits == 0:
-		return unknown
-	}
-	return bad
-}
-
-func (l *lane) learn(t trouble, now time.Time) {
-	switch t {
+// learn from an attempt.
+func (l *lane) learn(a *Attempt, now time.Time) {
+	switch a.trouble() {
 	case fine:
 		l.window = min(l.window+1, l.Connections)
-		l.proved, l.shut, l.waits = true, time.Time{}, 0
+		l.taken, l.troubles, l.shut, l.waits = true, 0, time.Time{}, 0
 	case less:
 		l.window = max(1, l.window/2)
 	case broken:
@@ -110,30 +124,51 @@ func (l *lane) learn(t trouble, now time.Time) {
 			return
 		}
 		l.window = max(1, l.window/2)
-		if l.proved {
-			l.proved = false
-			return
+		if l.troubles++; l.troubles > 1 {
+			l.waits = max(2*l.waits, min(shutFirst, l.o.Retry[0]))
+			l.waits = min(l.waits, shutMost, slices.Max(l.o.Retry))
+			l.window, l.shut, l.last = 1, now.Add(l.waits), *a
 		}
-		l.waits = min(max(shutFirst, 2*l.waits), shutMost)
-		l.window, l.shut = 1, now.Add(l.waits)
 	}
 }
 
-// closed is how long nothing is to be begun.
-func (l *lane) closed(now time.Time) time.Duration {
-	return max(l.shut.Sub(now), l.paid.Sub(now), 0)
+// open it for one try, though its time has not come.
+func (l *lane) open() { l.shut = time.Time{} }
+
+func (l *lane) closed(now time.Time) bool { return now.Before(l.shut) }
+
+// rest is how long a destination that is given back need not be claimed again.
+func (l *lane) rest(now time.Time) time.Duration {
+	return max(min(l.shut.Sub(now), brief), l.paid.Sub(now), 0)
+}
+
+// suspended is what becomes of mail while the lane is shut, if for longer than that:
+// what became of the try that shut it.
+func (l *lane) suspended(now time.Time, than time.Duration) (a Attempt, ok bool) {
+	if l.shut.Sub(now) <= than {
+		return Attempt{}, false
+	}
+	a = l.last
+	why := "left alone until " + l.shut.UTC().Format(time.RFC3339)
+	if a.Why != "" {
+		why = a.Why + "; " + why
+	}
+	a.Why, a.Wait, a.Awaits, a.Took = why, 0, "", 0
+	return a, true
 }
 
 // wants tells whether another worker would have something to do.
-func (l *lane) wants() bool {
-	return l.busy < l.window && (len(l.waiting) > 0 || l.hungry() != nil)
+func (l *lane) wants(now time.Time) bool {
+	return l.busy < l.window && !l.closed(now) && (len(l.waiting) > 0 || l.hungry() != nil)
 }
 
 // next is the trip that gets the next worker: one that has none before one that
 // has jobs for more.
 func (l *lane) next() (t *Trip, first bool) {
 	if len(l.waiting) == 0 {
-		return l.hungry(), false
+		t = l.hungry()
+		t.more = false // until that worker says otherwise
+		return t, false
 	}
 	t, l.waiting = l.waiting[0], l.waiting[1:]
 	l.trips = append(l.trips, t)
@@ -165,7 +200,26 @@ func (l *lane) pay(now time.Time) bool {
 	return true
 }
 
-// idle tells whether there is nothing to remember of it.
+// idle tells whether it may be forgotten: what it was like is not, for an hour, and
+// that it was shut is not before it could have been tried again.
 func (l *lane) idle(now time.Time) bool {
-	return l.busy == 0 && len(l.waiting) == 0 && now.After(l.shut.Add(2*l.waits)) && now.After(l.paid)
+	return l.busy == 0 && len(l.waiting) == 0 && now.After(l.paid) &&
+		now.Sub(l.used) > time.Hour && now.After(l.shut.Add(2*l.waits))
+}
+
+// pace spreads what is put off again and again: nothing comes back within a second,
+// and no more than 5000 in one.
+type pace struct{ next time.Time }
+
+const (
+	paceLeast = time.Second
+	paceEach  = time.Second / 5000
+)
+
+func (p *pace) wait(now time.Time) time.Duration {
+	if soonest := now.Add(paceLeast); p.next.Before(soonest) {
+		p.next = soonest
+	}
+	p.next = p.next.Add(paceEach)
+	return p.next.Sub(now)
 }

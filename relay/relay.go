@@ -110,7 +110,9 @@ func (r *Relay) Run(ctx context.Context) error {
 		return startError(errors.Join(err, desk.Close()))
 	}
 	r.log.Info("serving", "listen", texts(in.Addrs()))
-	sched = queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
+	out := r.deliverer(in.Addrs())
+	defer out.Close()
+	sched = queue.NewScheduler(r.store, out, report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
 	r.reg.MustRegister(queue.Metrics(r.store, sched))
 
 	g, ctx := errgroup.WithContext(ctx)

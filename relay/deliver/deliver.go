@@ -189,6 +189,10 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		}
 		v.leave()
 	}
+	if err := v.trip.Flush(); err != nil {
+		f.Attempt, f.turn = book(h.attempt(), &local{err}, reply{}, d)
+		return f, false
+	}
 	base := h.attempt()
 	s, err := v.c.open(v.ctx, h)
 	v.met(h, s, err, d)

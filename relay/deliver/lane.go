@@ -12,8 +12,11 @@ import (
 // Lane is what mail for a destination shares with other mail: the exchangers that
 // it goes to, or the smart hosts where direct delivery is not open to anybody's.
 func (d *Deliverer) Lane(ctx context.Context, destination string) queue.Lane {
-	if r := d.gate.Route(ctx, preflight.Mail{}, destination, nil); r.SmartHost {
+	switch r := d.gate.Route(ctx, preflight.Mail{}, destination, nil); {
+	case r.SmartHost:
 		return queue.Lane{Name: smartName}
+	case r.Source == nil:
+		return queue.Lane{Name: destination} // it waits: DNS need not be asked
 	}
 	xs, err := d.mx.exchangers(ctx, destination)
 	if err != nil {
