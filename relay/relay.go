@@ -102,7 +102,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		return err
 	}
 	var sched *queue.Scheduler
-	desk := r.desk(func() { sched.TellFailures() })
+	desk := r.desk(func() *queue.Scheduler { return sched })
 	if err := desk.Listen(); err != nil {
 		return startError(err)
 	}

@@ -282,6 +282,9 @@ func (x *index) place(it *item, s queue.State, due time.Duration, tries int) {
 // touch is place for the operator: what a worker has in hand stays there.
 func (x *index) touch(it *item, s queue.State, due time.Duration) {
 	if it.token == 0 {
+		if s == queue.Waiting && it.d.token == 0 {
+			it.d.released = min(it.d.released, due) // he does not want it left alone
+		}
 		x.place(it, s, due, it.tries)
 		return
 	}

@@ -36,7 +36,7 @@ const (
 
 // usable tells whether another transaction may be begun.
 func (s *session) usable() bool {
-	return !s.dead && (s.count == 0 || s.count < s.limit("MAILMAX", maxMessages) && time.Since(s.born) < maxAge)
+	return !s.dead && (s.count == 0 || s.count < min(maxMessages, s.limit("MAILMAX", maxMessages)) && time.Since(s.born) < maxAge)
 }
 
 // carry sends a job's message over v.s to as many of rs as it can, in as many

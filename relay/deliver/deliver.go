@@ -37,13 +37,14 @@ type Gate interface {
 
 // Deliverer is a queue.Deliverer over SMTP.
 type Deliverer struct {
-	gate  Gate
-	mx    *resolver
-	c     *client
-	smart *smart
-	taken *taken
-	pool  pool
-	log   *slog.Logger
+	gate   Gate
+	mx     *resolver
+	c      *client
+	smart  *smart
+	taken  *taken
+	limits []Limit
+	pool   pool
+	log    *slog.Logger
 }
 
 var _ queue.Deliverer = (*Deliverer)(nil)
@@ -56,12 +57,13 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		port = 25
 	}
 	return &Deliverer{
-		gate:  g,
-		mx:    &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
-		c:     c,
-		smart: &smart{dns: r, hosts: o.SmartHosts, ehlo: smartEHLO(o)},
-		taken: newTaken(),
-		log:   c.log,
+		gate:   g,
+		mx:     &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
+		c:      c,
+		smart:  newSmart(o, r),
+		taken:  newTaken(),
+		limits: o.Limits,
+		log:    c.log,
 	}
 }
 
@@ -170,7 +172,11 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		v.leave()
 	}
 	if v.s == nil {
-		v.s = v.pool.take(v.ctx, hops[i:])
+		wanted := hops[i:]
+		if i > 0 {
+			wanted = hops[i : i+1]
+		}
+		v.s = v.pool.take(v.ctx, wanted, v.trip.Domain())
 	}
 	if v.s != nil && i == 0 {
 		v.s.first(hops)
@@ -184,7 +190,8 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		}
 	}
 	if v.s != nil {
-		if v.s.place() == h.place() {
+		if v.s.serves(h) {
+			v.s.admit(v.trip.Domain())
 			return failure{}, true
 		}
 		v.leave()
@@ -205,6 +212,7 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		return f, false
 	}
 	v.s = s
+	v.s.admit(v.trip.Domain())
 	return failure{}, true
 }
 
@@ -235,7 +243,7 @@ func (s *session) dialogue(m *queue.Message, rs []queue.Recipient) dialogue {
 // first moves the hop of s to the front of hops, if it is there.
 func (s *session) first(hops []hop) {
 	for i, h := range hops {
-		if h.place() == s.place() {
+		if s.serves(h) {
 			copy(hops[1:i+1], hops[:i])
 			hops[0] = h
 			return

@@ -2,6 +2,8 @@ package deliver
 
 import (
 	"context"
+	"math"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -49,13 +51,13 @@ func (p *pool) add(s *session) bool {
 	return true
 }
 
-// take a session that waits at one of the places of hops, the first that there is.
-// From then on it ends with ctx.
-func (p *pool) take(ctx context.Context, hops []hop) *session {
+// take a session that waits and will do for one of hops and for mail to the domain,
+// the first that there is. From then on it ends with ctx.
+func (p *pool) take(ctx context.Context, hops []hop, domain string) *session {
 	for _, h := range hops {
-		for s := p.last(h.place()); s != nil; s = p.last(h.place()) {
+		for s := p.last(h, domain); s != nil; s = p.last(h, domain) {
 			s.expiry.Stop()
-			if s.silent() {
+			if s.usable() && s.silent() {
 				s.unhook = context.AfterFunc(ctx, s.abort)
 				return s
 			}
@@ -65,16 +67,17 @@ func (p *pool) take(ctx context.Context, hops []hop) *session {
 	return nil
 }
 
-func (p *pool) last(at place) *session {
+func (p *pool) last(h hop, domain string) *session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := p.idle[at]
-	if len(all) == 0 {
-		return nil
+	at := h.place()
+	for i, s := range slices.Backward(p.idle[at]) {
+		if s.serves(h) && s.admits(domain) {
+			p.drop(at, i)
+			return s
+		}
 	}
-	s := all[len(all)-1]
-	p.drop(at, len(all)-1)
-	return s
+	return nil
 }
 
 func (p *pool) remove(s *session) bool {
@@ -90,9 +93,8 @@ func (p *pool) remove(s *session) bool {
 }
 
 func (p *pool) drop(at place, i int) {
-	all := p.idle[at]
-	all[i] = nil
-	if all = append(all[:i], all[i+1:]...); len(all) == 0 {
+	all := slices.Delete(p.idle[at], i, i+1)
+	if len(all) == 0 {
 		delete(p.idle, at)
 	} else {
 		p.idle[at] = all
@@ -117,11 +119,33 @@ func (p *pool) end() {
 	wg.Wait()
 }
 
+// serves tells whether a session is as one over this hop would be.
+func (s *session) serves(h hop) bool {
+	a, b := s.need, h.need
+	return s.place() == h.place() && s.host == h.host && s.ehlo == h.ehlo && s.implicit == h.implicit &&
+		a.Level == b.Level && slices.Equal(a.Names, b.Names) &&
+		(a.Roots == b.Roots || a.Roots != nil && b.Roots != nil && a.Roots.Equal(b.Roots)) &&
+		(s.login == h.login || s.login != nil && h.login != nil && *s.login == *h.login)
+}
+
+// admits tells whether mail for a domain may go over the session, besides that for
+// the domains before it (RFC 9422 section 4.3: RCPTDOMAINMAX is of the session).
+func (s *session) admits(domain string) bool {
+	return len(s.domains) == 0 || slices.Contains(s.domains, domain) || len(s.domains) < s.limit("RCPTDOMAINMAX", math.MaxInt)
+}
+
+// admit mail for a domain.
+func (s *session) admit(domain string) {
+	if !slices.Contains(s.domains, domain) {
+		s.domains = append(s.domains, domain)
+	}
+}
+
 // silent tells whether the peer has neither said anything nor closed. It takes
 // nothing off the connection.
 func (s *session) silent() bool {
 	c, ok := s.raw.(syscall.Conn)
-	if !ok {
+	if !ok || s.in.buffered() > 0 {
 		return false
 	}
 	raw, err := c.SyscallConn()

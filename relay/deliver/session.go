@@ -61,11 +61,12 @@ type session struct {
 	until   time.Time         // no wait lasts longer; zero: no such bound
 	ext     map[string]string // EHLO keywords in upper case, with parameters; nil after HELO
 	tls     tls.ConnectionState
-	tlsName string // "", "TLS1.3"
-	botched bool   // STARTTLS was offered and did not work: in clear by need
-	dirty   bool   // a transaction may be open: RSET before the next
-	dead    bool   // no command may follow
-	count   int    // transactions so far
+	tlsName string   // "", "TLS1.3"
+	botched bool     // STARTTLS was offered and did not work: in clear by need
+	dirty   bool     // a transaction may be open: RSET before the next
+	dead    bool     // no command may follow
+	count   int      // transactions so far
+	domains []string // of the recipients so far
 	unhook  func() bool
 	born    time.Time
 	expiry  *time.Timer // while it waits in the pool
