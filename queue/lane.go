@@ -74,6 +74,8 @@ const (
 	// that for all lanes and each worker.
 	heldByLane   = 2
 	heldByWorker = 4
+	// untried is how many connections a lane may have that has taken no message yet.
+	untried = 3
 	// burst is how much of its rate a lane may use at once that used none of it.
 	burst = 5 * time.Second
 )

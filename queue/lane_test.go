@@ -84,28 +84,94 @@ func TestLaneIsShared(t *testing.T) {
 	})
 }
 
-// Hosts that hang leave some of the workers to others.
+var hangs = queue.Attempt{Outcome: queue.Deferred, Host: "mx.example", Stage: "greet", Why: "no answer in 5m0s"}
+
+// half delivers at once, and takes five minutes to learn that a host hangs.
+func (w *world) half(live func(context.Context, *queue.Trip) error) func(context.Context, *queue.Trip) error {
+	dead := w.each(func(queue.Job, queue.Recipient) queue.Attempt {
+		time.Sleep(5 * m)
+		return hangs
+	})
+	return func(ctx context.Context, trip *queue.Trip) error {
+		if strings.HasPrefix(trip.Domain(), "dead") {
+			return dead(ctx, trip)
+		}
+		return live(ctx, trip)
+	}
+}
+
+// Hosts that hang, be they more than there are workers, leave room for those that took
+// mail before.
 func TestHangingHostsLeaveRoom(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
-		for i := range 100 {
-			w.put(queue.Message{}, fmt.Sprintf("dead%d.example", i))
-		}
-		for i := range 200 {
-			w.put(queue.Message{}, fmt.Sprintf("live%d.example", i%10))
-		}
-		c := &crowd{}
-		live := w.takes(c, time.Second)
-		w.deliver = func(ctx context.Context, trip *queue.Trip) error {
-			if strings.HasPrefix(trip.Domain(), "live") {
-				return live(ctx, trip)
+		live := func(n int) {
+			for i := range n {
+				w.put(queue.Message{}, fmt.Sprintf("live%d.example", i%10))
 			}
-			return w.each(func(queue.Job, queue.Recipient) queue.Attempt {
-				time.Sleep(5 * m)
-				return queue.Attempt{Outcome: queue.Deferred, Host: "mx.example", Stage: "greet", Why: "no answer in 5m0s"}
-			})(ctx, trip)
 		}
-		w.run(queue.Options{Workers: 400}, 2*m)
+		live(10)
+		w.deliver = w.half(w.takes(&crowd{}, time.Second))
+		time.AfterFunc(10*time.Second, func() {
+			for i := range 100 {
+				w.put(queue.Message{}, fmt.Sprintf("dead%d.example", i))
+			}
+		})
+		time.AfterFunc(20*time.Second, func() { live(200) })
+		w.run(queue.Options{Workers: 80}, 2*m)
 		w.stat(queue.Stat{Messages: 100, Waiting: 100})
+	})
+}
+
+// A third of the destinations hang from the first: the others are served as if they
+// did not.
+func TestThirdHangs(t *testing.T) {
+	delivered := func(dead int) (n int) {
+		simulate(t, func(t *testing.T, w *world) {
+			w.deliver = w.half(w.takes(&crowd{}, time.Second))
+			go func() {
+				for range 120 {
+					for i := range dead {
+						w.put(queue.Message{}, fmt.Sprintf("dead%d.example", i))
+					}
+					for i := range 60 {
+						w.put(queue.Message{}, fmt.Sprintf("live%d.example", i))
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+			w.run(queue.Options{Workers: 100}, 2*m)
+			n = len(w.told("delivered"))
+		})
+		return n
+	}
+	if alone, beside := delivered(0), delivered(30); beside < alone*4/5 {
+		t.Errorf("%d messages beside 30 destinations that hang, %d without", beside, alone)
+	}
+}
+
+// Very much mail for a dead host does not delay that for another.
+func TestMuchForADeadHost(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		for range 5000 {
+			w.put(queue.Message{}, "dead.example")
+		}
+		var late time.Duration
+		live := w.each(func(j queue.Job, _ queue.Recipient) queue.Attempt {
+			late = max(late, time.Since(j.Message.Received))
+			return queue.Attempt{Outcome: queue.Sent}
+		})
+		w.deliver = w.half(live)
+		go func() {
+			for range 720 {
+				w.put(queue.Message{}, "live.example")
+				time.Sleep(time.Second)
+			}
+		}()
+		w.run(queue.Options{}, 12*m)
+		w.stat(queue.Stat{Messages: 5000, Waiting: 5000})
+		if late > time.Second {
+			t.Errorf("a message for a healthy host waited %v", late)
+		}
 	})
 }
 

@@ -179,15 +179,22 @@ func (ls *lanes) leave(t *Trip) (last bool) {
 }
 
 // look again, of a trip whose workers have long been busy with what they have,
-// whether something has come in for others.
+// whether something has come in for others. Hosts that nothing is known of yet may
+// get another connection then, while half of all workers are free: a large message
+// takes its time, too.
 func (ls *lanes) look(t *Trip) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	now := time.Now()
-	if t.workers > 0 && now.Sub(t.asked) >= lookEvery {
-		t.more = true
-		ls.share(t.lane, now)
+	if t.workers == 0 || now.Sub(t.asked) < lookEvery {
+		return
 	}
+	l := t.lane
+	if !l.taken && l.troubles == 0 && l.window < min(untried, l.Connections) && ls.busy.upTo(good) < ls.o.Workers/2 {
+		l.window++
+	}
+	t.more = true
+	ls.share(l, now)
 }
 
 // ahead is how many jobs a trip may read ahead; 0: it had its turn, and others of
