@@ -22,17 +22,18 @@ import (
 // File is relay.toml, top to bottom. After Read every default is filled in and
 // every path is absolute. It holds no secret: those stand in files of their own.
 type File struct {
-	State      string      `toml:"state"`
-	Source     []Source    `toml:"source"`
-	Domain     []Domain    `toml:"domain"`
-	Preflight  Preflight   `toml:"preflight"`
-	SmartHost  []SmartHost `toml:"smarthost"`
-	Submission Submission  `toml:"submission"`
-	Queue      Queue       `toml:"queue"`
-	Delivery   Delivery    `toml:"delivery"`
-	DNS        DNS         `toml:"dns"`
-	Admin      Admin       `toml:"admin"`
-	Log        Log         `toml:"log"`
+	State       string        `toml:"state"`
+	Source      []Source      `toml:"source"`
+	Domain      []Domain      `toml:"domain"`
+	Preflight   Preflight     `toml:"preflight"`
+	SmartHost   []SmartHost   `toml:"smarthost"`
+	Submission  Submission    `toml:"submission"`
+	Queue       Queue         `toml:"queue"`
+	Destination []Destination `toml:"destination"`
+	Delivery    Delivery      `toml:"delivery"`
+	DNS         DNS           `toml:"dns"`
+	Admin       Admin         `toml:"admin"`
+	Log         Log           `toml:"log"`
 
 	path   string // as the operator wrote it
 	places places
@@ -172,7 +173,7 @@ func (f *File) options() (relay.Options, error) {
 	for _, s := range []interface {
 		fill(l *loader, o *relay.Options)
 	}{
-		sources(f.Source), domains(f.Domain), smartHosts(f.SmartHost), f.Preflight, f.Submission, f.Queue, f.Delivery, f.DNS, f.Admin, f.Log,
+		sources(f.Source), domains(f.Domain), smartHosts(f.SmartHost), f.Preflight, f.Submission, f.Queue, destinations(f.Destination), f.Delivery, f.DNS, f.Admin, f.Log,
 	} {
 		s.fill(l, &o)
 	}

@@ -125,7 +125,12 @@ retry = ["1m", "1h"]
 lifetime = "2d"
 delay_notice = "never"
 workers = 5
+connections = 7
 drain = "1s"
+[[destination]]
+match = ["*.example.net"]
+connections = 3
+per_minute = 60
 [delivery]
 route = "smarthost"
 port = 2525

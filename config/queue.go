@@ -13,8 +13,9 @@ type Queue struct {
 	Retry       []Duration `toml:"retry"` // wait after the first, second ... try; the last repeats
 	Lifetime    Duration   `toml:"lifetime"`
 	DelayNotice Notice     `toml:"delay_notice"`
-	Workers     int        `toml:"workers"`
-	Drain       Duration   `toml:"drain"` // how long deliveries may go on once we stop
+	Workers     int        `toml:"workers"`     // connections at once, in all
+	Connections int        `toml:"connections"` // at once to the exchangers of one destination, where no [[destination]] says another number
+	Drain       Duration   `toml:"drain"`       // how long deliveries may go on once we stop
 }
 
 func defaultQueue() Queue {
@@ -22,7 +23,7 @@ func defaultQueue() Queue {
 		Store: "disk:queue",
 		Retry: []Duration{minutes(5), minutes(10), minutes(20), minutes(40), minutes(60), minutes(120), minutes(240)},
 		// RFC 5321 section 4.5.4.1: at least 4 to 5 days
-		Lifetime: minutes(120 * 60), DelayNotice: Notice{minutes(240)}, Workers: 50, Drain: minutes(1) / 2,
+		Lifetime: minutes(120 * 60), DelayNotice: Notice{minutes(240)}, Workers: 1000, Connections: 20, Drain: minutes(1) / 2,
 	}
 }
 
@@ -40,6 +41,7 @@ func (q Queue) fill(l *loader, o *relay.Options) {
 		l.bad("queue.delay_notice", `write "never" for none`, "0s: expected a time")
 	}
 	o.Queue.Workers = l.number("queue.workers", q.Workers, 1, 10000)
+	o.Queue.Connections = l.number("queue.connections", q.Connections, 1, 1000)
 	o.Queue.Grace = l.between("queue.drain", q.Drain, Duration(time.Second), minutes(10))
 
 	o.Submit.Lifetime = o.Queue.Lifetime

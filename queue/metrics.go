@@ -27,8 +27,15 @@ var (
 	twiceMetric       = metric("maybe_duplicates_total", "Recipients who may get a message twice: we, or the remote's connection, ended between the final dot and the record of its reply. The log names each.")
 )
 
+// Of the scheduler.
+var (
+	workersMetric     = metric("workers", "Deliveries under way, each with one connection at most.")
+	workersMostMetric = metric("workers_limit", "Deliveries that may be under way at once ([queue] workers).")
+	shutMetric        = metric("hosts_left_alone", "Sets of hosts that are left alone for a while after trouble upon trouble. The log names each.")
+)
+
 func (metrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{messagesMetric, recipientsMetric, quarantinedMetric, twiceMetric} {
+	for _, d := range []*prometheus.Desc{messagesMetric, recipientsMetric, quarantinedMetric, twiceMetric, workersMetric, workersMostMetric, shutMetric} {
 		to <- d
 	}
 }
@@ -47,5 +54,9 @@ func (m metrics) Collect(to chan<- prometheus.Metric) {
 	gauge(recipientsMetric, st.Held, string(Held))
 	gauge(recipientsMetric, st.Failed, string(Failed))
 	gauge(quarantinedMetric, st.Quarantined)
+	busy, shut := m.sched.lanes.count()
+	gauge(workersMetric, busy)
+	gauge(workersMostMetric, m.sched.o.Workers)
+	gauge(shutMetric, shut)
 	to <- prometheus.MustNewConstMetric(twiceMetric, prometheus.CounterValue, float64(st.Twice)+float64(m.sched.twice.Load()))
 }

@@ -17,6 +17,9 @@ func TestMetrics(t *testing.T) {
 		}
 		m := queue.Metrics(w.store, queue.NewScheduler(w.store, w, w, queue.Options{}, w.log))
 		const want = `
+# HELP relay_queue_hosts_left_alone Sets of hosts that are left alone for a while after trouble upon trouble. The log names each.
+# TYPE relay_queue_hosts_left_alone gauge
+relay_queue_hosts_left_alone 0
 # HELP relay_queue_maybe_duplicates_total Recipients who may get a message twice: we, or the remote's connection, ended between the final dot and the record of its reply. The log names each.
 # TYPE relay_queue_maybe_duplicates_total counter
 relay_queue_maybe_duplicates_total 0
@@ -31,6 +34,12 @@ relay_queue_quarantined 0
 relay_queue_recipients{state="failed"} 0
 relay_queue_recipients{state="held"} 1
 relay_queue_recipients{state="waiting"} 2
+# HELP relay_queue_workers Deliveries under way, each with one connection at most.
+# TYPE relay_queue_workers gauge
+relay_queue_workers 0
+# HELP relay_queue_workers_limit Deliveries that may be under way at once ([queue] workers).
+# TYPE relay_queue_workers_limit gauge
+relay_queue_workers_limit 1000
 `
 		if err := testutil.CollectAndCompare(m, strings.NewReader(want)); err != nil {
 			t.Error(err)

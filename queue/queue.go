@@ -259,6 +259,11 @@ type Store interface {
 // Deliverer tries one destination's mail. Its error means "we could not work",
 // never "they refused": refusals are data in the attempts.
 type Deliverer interface {
+	// Lane tells what a destination shares with others. It may take the time of a
+	// question to DNS.
+	Lane(ctx context.Context, destination string) Lane
+	// Deliver works until Next hands out nothing more. Several may work on one
+	// trip at once.
 	Deliver(ctx context.Context, t *Trip) error
 }
 

@@ -12,10 +12,6 @@ import (
 	"time"
 )
 
-// ttl is how long a destination stays leased when its worker dies without a
-// word; a living worker renews three times in it.
-const ttl = 2 * time.Minute
-
 // Scheduler claims destinations that are due, has each worked on by a
 // Deliverer, books what became of the mail, and has senders told.
 type Scheduler struct {
@@ -26,6 +22,8 @@ type Scheduler struct {
 	log    *slog.Logger
 	jitter func() float64
 	failed chan struct{} // there may be failures to report
+	lanes  *lanes
+	under  sync.WaitGroup // way
 
 	wakings wakings
 	twice   atomic.Int64 // final dots without a word back
@@ -36,10 +34,14 @@ func NewScheduler(w Work, d Deliverer, r Reporter, o Options, log *slog.Logger) 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Scheduler{
+	s := &Scheduler{
 		w: w, d: d, r: r, o: o.withDefaults(), log: log,
 		jitter: rand.Float64, failed: make(chan struct{}, 1),
 	}
+	s.lanes = newLanes(s.o,
+		func(t *Trip) { s.under.Go(func() { s.work(t) }) },
+		func(t *Trip) { s.under.Go(func() { s.giveBack(t) }) })
+	return s
 }
 
 // Run works until ctx ends, then drains: nothing new is claimed, deliveries
@@ -52,13 +54,15 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 
-	var wg sync.WaitGroup
-	wg.Go(func() { s.tellFailures(claims) })
-	err := s.claim(claims, work, &wg)
+	s.under.Go(func() { s.tellFailures(claims) })
+	err := s.claim(claims, work)
 	stop()
+	for _, t := range s.lanes.end() {
+		s.end(t)
+	}
 	grace := time.AfterFunc(s.o.Grace, abort)
 	defer grace.Stop()
-	wg.Wait()
+	s.under.Wait()
 	return err
 }
 
@@ -73,58 +77,9 @@ func (s *Scheduler) Wake(ctx context.Context, come func(awaited string) bool) er
 	return nil
 }
 
-// claim gives each destination that is due a goroutine, at most Workers at once.
-func (s *Scheduler) claim(claims, work context.Context, wg *sync.WaitGroup) error {
-	slots := make(chan struct{}, s.o.Workers)
-	for {
-		select {
-		case slots <- struct{}{}:
-		case <-claims.Done():
-			return nil
-		}
-		leases, err := s.w.Claim(claims, 1, ttl)
-		switch {
-		case claims.Err() != nil:
-			for _, l := range leases {
-				s.release(work, l)
-			}
-			return nil
-		case errors.Is(err, ErrUnhealthy):
-			return fmt.Errorf("claim mail: %w", err)
-		case err != nil:
-			s.log.Warn("claim put off", "err", err)
-			wait(claims, 10*time.Second)
-		}
-		for _, l := range leases {
-			wg.Go(func() {
-				defer func() { <-slots }()
-				s.travel(claims, work, l)
-			})
-		}
-		if len(leases) == 0 {
-			<-slots
-		}
-	}
-}
-
-// travel works on one destination. What its Deliverer leaves behind is put off
-// or given back, so that no destination is claimed again and again for nothing.
-func (s *Scheduler) travel(claims, work context.Context, l Lease) {
-	ctx, cancel := context.WithCancel(work)
-	var renewer sync.WaitGroup
-	renewer.Go(func() { s.renew(ctx, cancel, l) })
-	defer renewer.Wait()
-	defer cancel()
-
-	t := &Trip{s: s, lease: l, claims: claims, ctx: ctx, open: map[ID]*handed{}}
-	err := s.deliver(ctx, t)
-	if err := t.finish(err); err != nil {
-		// The lease is left to run out: until then nobody tries in vain.
-		s.log.Warn("destination left alone for a while", "domain", l.Destination, "err", err)
-		return
-	}
-	s.release(ctx, l)
-}
+// Try has what the operator wants tried be tried at once, though its hosts are left
+// alone; without destinations: everything.
+func (s *Scheduler) Try(destinations ...string) { s.lanes.try(destinations) }
 
 // deliver turns a panic into an error: one bad message must not stop the rest.
 func (s *Scheduler) deliver(ctx context.Context, t *Trip) (err error) {
@@ -139,20 +94,8 @@ func (s *Scheduler) deliver(ctx context.Context, t *Trip) (err error) {
 
 var errPanic = errors.New("the delivery panicked")
 
-// renew keeps the lease while ctx lasts and ends ctx when it is lost.
-func (s *Scheduler) renew(ctx context.Context, cancel context.CancelFunc, l Lease) {
-	for wait(ctx, ttl/3) {
-		err := s.w.Renew(ctx, l, ttl)
-		if errors.Is(err, ErrLeaseLost) || errors.Is(err, ErrUnhealthy) {
-			s.log.Warn("delivery broken off", "domain", l.Destination, "err", err)
-			cancel()
-			return
-		}
-	}
-}
-
-func (s *Scheduler) release(ctx context.Context, l Lease) {
-	err := s.w.Release(context.WithoutCancel(ctx), l, 0)
+func (s *Scheduler) release(ctx context.Context, l Lease, rest time.Duration) {
+	err := s.w.Release(context.WithoutCancel(ctx), l, rest)
 	if err != nil && !errors.Is(err, ErrLeaseLost) {
 		s.log.Warn("lease not released", "domain", l.Destination, "err", err)
 	}

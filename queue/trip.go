@@ -3,285 +3,219 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
 )
 
-// Trip is the scheduler's hand to one worker at one destination. Its methods
+// Trip is the scheduler's hand to the workers at one destination. Its methods
 // may be called from several goroutines.
 type Trip struct {
 	s      *Scheduler
-	lease  Lease
+	lease  *lease
 	claims context.Context // ends when nothing new may be begun
 	ctx    context.Context // ends when the work must end
+	rest   time.Duration   // after the trip
+	lost   bool            // the lease is to run out
 
-	mu    sync.Mutex
-	ahead []Job          // taken, not handed out yet
-	taken time.Time      // when ahead was taken
-	open  map[ID]*handed // handed out, not settled yet
-	count int            // jobs handed out
-	err   error          // why nothing more can be taken
+	// Guarded by lanes.mu.
+	lane    *lane
+	workers int
+	more    bool      // there are jobs that no worker has begun with
+	asked   time.Time // when a worker got a job
+
+	mu      sync.Mutex
+	came    sync.Cond // reading has ended
+	reading bool      // a worker reads ahead
+	dry     bool      // the last time there was nothing more to read
+	ahead   []handed  // taken, not handed out yet
+	open    map[ID]*handed
+	late    []tried // put off, not booked yet
+	count   int     // jobs handed out
+	err     error   // why nothing more can be taken
+	fault   error   // why a worker could not work
+	denied  denial  // why no more was handed out
 }
 
-// handed is a job in a worker's hands.
+// handed is a job taken from the store.
 type handed struct {
 	job Job
 	at  time.Time // when its Age and Ours were true
 	no  uint64    // of wakings before it was handed out
 }
 
-// tried is a job with what became of some of its recipients.
-type tried struct {
-	job Job
-	as  map[int]Attempt
-}
-
-// takeAhead is how many jobs are read from the store at once.
+// takeAhead is how many jobs are read from the store at once, and how many a
+// destination has done when others have their turn; more for more workers.
 const takeAhead = 8
+
+func (s *Scheduler) newTrip(l Lease, claims, work context.Context) *Trip {
+	t := &Trip{s: s, claims: claims, open: map[ID]*handed{}}
+	t.came.L = &t.mu
+	t.ctx, t.lease = s.keepLease(work, l, func() { s.lanes.look(t) })
+	return t
+}
 
 // Domain is the destination: Recipient.Domain of all that Next returns.
 func (t *Trip) Domain() string { return t.lease.Destination }
 
-// Next hands out the next due job, oldest first; false when there is none or
-// the relay is about to stop.
+// Next hands out the next due job, oldest first; false when there is none, the
+// relay is about to stop, the lane is left alone or has used up its rate, or it is
+// the turn of others.
 func (t *Trip) Next() (Job, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.claims.Err() != nil || t.ctx.Err() != nil {
-		return Job{}, false
+	j, ok := t.next()
+	if !ok {
+		if err := t.Flush(); err != nil {
+			t.worked(err)
+		}
 	}
-	if err := t.fill(takeAhead); err != nil || len(t.ahead) == 0 {
-		return Job{}, false
-	}
-	j := t.ahead[0]
-	t.ahead = t.ahead[1:]
-	t.open[j.Message.ID] = &handed{job: j, at: t.taken, no: t.s.wakings.count()}
-	t.count++
-	return j, true
+	return j, ok
 }
 
-// fill sees to it that there is a job ahead if there is one at all.
-func (t *Trip) fill(n int) error {
-	if len(t.ahead) == 0 && t.err == nil {
-		t.taken = time.Now()
-		t.ahead, t.err = t.s.w.Take(context.WithoutCancel(t.ctx), t.lease, n)
+func (t *Trip) next() (Job, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped() || !t.fill() {
+		return Job{}, false
 	}
-	return t.err
+	if t.denied = t.s.lanes.grant(t, len(t.ahead) > 1); t.denied != granted {
+		return Job{}, false
+	}
+	h := t.ahead[0]
+	t.ahead = t.ahead[1:]
+	h.no = t.s.wakings.count()
+	t.open[h.job.Message.ID] = &h
+	t.count++
+	return h.job, true
+}
+
+func (t *Trip) stopped() bool { return t.claims.Err() != nil || t.ctx.Err() != nil }
+
+// fill sees to it that there is a job ahead, if there is one at all. One worker
+// reads when few are left, without the lock; the others go on with those. t.mu is held.
+func (t *Trip) fill() bool {
+	for t.err == nil {
+		few := len(t.ahead) <= takeAhead/4
+		switch {
+		case few && !t.reading && !(t.dry && len(t.ahead) > 0):
+			n := t.s.lanes.ahead(t, t.count > 0)
+			if n == 0 {
+				return len(t.ahead) > 0
+			}
+			t.take(n)
+			if len(t.ahead) == 0 {
+				return false
+			}
+		case len(t.ahead) > 0:
+			return true
+		default:
+			t.came.Wait()
+		}
+	}
+	return false
+}
+
+// take reads up to n jobs from the store. t.mu is held, but not while it reads.
+func (t *Trip) take(n int) {
+	t.reading = true
+	t.mu.Unlock()
+	at := time.Now()
+	jobs, err := t.s.w.Take(context.WithoutCancel(t.ctx), t.lease.Lease, n)
+	t.mu.Lock()
+	t.reading, t.dry, t.err = false, len(jobs) < n, err
+	for _, j := range jobs {
+		t.ahead = append(t.ahead, handed{job: j, at: at})
+	}
+	t.came.Broadcast()
 }
 
 // Body opens the stored body of a job, as Work.Body does; as often as needed.
 func (t *Trip) Body(j Job) (io.ReadSeekCloser, error) {
+	if err := t.Flush(); err != nil { // before what may take long
+		return nil, err
+	}
 	return t.s.w.Body(t.ctx, j.Message.ID)
 }
 
 // Sending marks that the final dot for these recipients is about to be sent.
 // When it fails, the dot must not be sent.
 func (t *Trip) Sending(j Job, ns ...int) error {
-	return t.s.w.Sending(t.ctx, t.lease, j.Message.ID, ns...)
+	return t.s.w.Sending(t.ctx, t.lease.Lease, j.Message.ID, ns...)
 }
 
-// Settle books attempts, the key being Recipient.N. They are durable when it
-// returns nil; recipients left out stay in hand. It works on when the trip's
-// context has ended: what happened must be kept.
-func (t *Trip) Settle(j Job, as map[int]Attempt) error {
-	if len(as) == 0 {
-		return nil
-	}
-	return t.settle([]tried{{j, as}})
-}
-
-// settle books for several jobs in one commit. A delay notice goes out before
-// the commit that says it did: twice is better than never.
-func (t *Trip) settle(ts []tried) error {
-	ctx := context.WithoutCancel(t.ctx)
-	var rs, parked []Result
-	var events []event
-	for _, x := range ts {
-		bs, err := t.book(x)
-		if err != nil {
-			return err
-		}
-		t.tellDelay(ctx, x.job, bs)
-		news := bs[:0:0]
-		for _, b := range bs {
-			if b.nothingNew() {
-				parked = append(parked, b.Result)
-				continue
-			}
-			rs, news = append(rs, b.Result), append(news, b)
-		}
-		events = append(events, sortEvents(x.job, news)...)
-	}
-	if err := t.keep(ctx, rs, parked); err != nil {
-		return fmt.Errorf("settle mail for %s: %w", t.lease.Destination, err)
-	}
-	t.unanswered(ts)
-	t.missed(ctx, ts)
-	t.forget(ts)
-	for _, e := range events {
-		t.s.tell(ctx, e)
-	}
-	return nil
-}
-
-// keep has the store book what is new, and put off what is not.
-func (t *Trip) keep(ctx context.Context, rs, parked []Result) error {
-	if len(rs) > 0 {
-		if err := t.s.w.Settle(ctx, t.lease, rs...); err != nil {
-			return err
-		}
-	}
-	if len(parked) > 0 {
-		return t.s.w.Park(ctx, t.lease, parked...)
-	}
-	return nil
-}
-
-// unanswered notes whom the remote may have the message for, though it did not
-// say so: the connection ended after the final dot.
-func (t *Trip) unanswered(ts []tried) {
-	for _, x := range ts {
-		for _, a := range x.as {
-			if a.Outcome == Deferred && a.Stage == "dot" && a.Reply.Code == 0 {
-				t.s.twice.Add(1)
-				t.s.log.Warn("maybe duplicate", "id", x.job.Message.ID, "domain", t.lease.Destination, "host", a.Host)
-			}
-		}
-	}
-}
-
-// missed wakes what was woken while it was in hand: the word that it has to wait
-// may be older than the waking. What waits for something else is left alone, so
-// that no remote hears of mail again because of it.
-func (t *Trip) missed(ctx context.Context, ts []tried) {
-	since := map[string]uint64{} // by what is awaited
-	no := t.s.wakings.count()
-	t.mu.Lock()
-	for _, x := range ts {
-		if h := t.open[x.job.Message.ID]; h != nil && h.no != no {
-			for _, a := range x.as {
-				if old, ok := since[a.Awaits]; a.Awaits != "" && (!ok || h.no < old) {
-					since[a.Awaits] = h.no
-				}
-			}
-		}
-	}
-	t.mu.Unlock()
-	late := map[string]bool{}
-	for awaited, no := range since {
-		if t.s.wakings.since(no, awaited) {
-			late[awaited] = true
-		}
-	}
-	if len(late) == 0 {
+// worked notes that a worker is done, and whether it could not work.
+func (t *Trip) worked(err error) {
+	if err == nil {
 		return
 	}
-	if err := t.s.w.Wake(ctx, func(awaited string) bool { return late[awaited] }); err != nil {
-		t.s.log.Warn("waiting mail not woken", "domain", t.lease.Destination, "err", err)
-	}
-}
-
-// book decides for the recipients of one job that have an attempt.
-func (t *Trip) book(x tried) ([]booking, error) {
-	since := t.since(x.job.Message.ID)
-	var bs []booking
-	for i := range x.job.Recipients {
-		r := x.job.Recipients[i]
-		a, ok := x.as[r.N]
-		if !ok {
-			continue
-		}
-		if r.Last.Ours {
-			r.Ours += since
-		} else {
-			r.Age += since
-		}
-		bs = append(bs, t.s.o.book(x.job.Message, &r, a, t.s.jitter()))
-	}
-	if len(bs) != len(x.as) {
-		return nil, fmt.Errorf("settle %s: an attempt for a recipient that the job does not have", x.job.Message.ID)
-	}
-	return bs, nil
-}
-
-// since is how long ago the job's Age and Ours were true.
-func (t *Trip) since(id ID) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if h := t.open[id]; h != nil {
-		return time.Since(h.at)
-	}
-	return time.Since(t.taken)
-}
-
-// forget takes what was settled out of the worker's hands.
-func (t *Trip) forget(ts []tried) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, x := range ts {
-		h := t.open[x.job.Message.ID]
-		if h == nil {
-			continue
-		}
-		var left []Recipient
-		for _, r := range h.job.Recipients {
-			if _, done := x.as[r.N]; !done {
-				left = append(left, r)
-			}
-		}
-		h.job.Recipients = left
-		if len(left) == 0 {
-			delete(t.open, x.job.Message.ID)
-		}
+	if t.fault == nil || errors.Is(t.fault, errPanic) {
+		t.fault = err
 	}
 }
 
-// finish puts off what the worker left unsettled although nobody stopped it:
-// all that is due when it could not work or took nothing, and only what it had
-// in hand when it panicked. Its own error means that even this did not work.
-func (t *Trip) finish(err error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.claims.Err() != nil || t.ctx.Err() != nil {
+// finish puts off what the workers left unsettled although nobody stopped them:
+// all that is due when they could not work or took nothing, or when the lane is
+// left alone, and only what they had in hand when one panicked. No worker is there
+// any more. Its own error means that even this did not work.
+func (t *Trip) finish() error {
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if t.stopped() {
 		return nil
 	}
 	if t.err != nil {
 		return t.err
 	}
-	why := "the delivery ended without a result"
+	err, why := t.fault, "the delivery ended without a result"
 	if err != nil {
 		why = err.Error()
-		t.s.log.Warn("delivery not possible", "domain", t.lease.Destination, "err", err)
+		t.s.log.Warn("delivery not possible", "domain", t.Domain(), "err", err)
 	}
-	if err := t.putOff(t.inHand(), why); err != nil {
-		return err
-	}
-	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) {
-		return nil
-	}
-	for {
-		if err := t.fill(100); err != nil || len(t.ahead) == 0 {
-			return err
-		}
-		js := t.ahead
-		t.ahead = nil
-		if err := t.putOff(js, why); err != nil {
-			return err
-		}
-	}
-}
-
-func (t *Trip) inHand() (js []Job) {
+	a := Attempt{At: time.Now(), Outcome: Deferred, Ours: true, Why: why, Wait: idle}
+	var js []Job
 	for _, h := range t.open {
 		js = append(js, h.job)
 	}
-	return js
+	if err := t.putOff(js, a); err != nil {
+		return err
+	}
+	if a, ok := t.s.lanes.suspended(t.lane, 0); ok {
+		return t.putOffAll(a)
+	}
+	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) || t.denied != granted {
+		return nil
+	}
+	return t.putOffAll(a)
 }
 
-// putOff lets jobs wait a little on a fault of ours. t.mu is held.
-func (t *Trip) putOff(js []Job, why string) error {
+// putOffAll gives all that is due this attempt. No worker is there.
+func (t *Trip) putOffAll(a Attempt) error {
+	for !t.stopped() {
+		js := make([]Job, 0, len(t.ahead))
+		t.mu.Lock()
+		for _, h := range t.ahead {
+			js = append(js, h.job)
+			h.no = t.s.wakings.count()
+			t.open[h.job.Message.ID] = &h
+		}
+		t.ahead = nil
+		t.mu.Unlock()
+		if err := t.putOff(js, a); err != nil {
+			return err
+		}
+		t.mu.Lock()
+		t.take(lateMost)
+		t.mu.Unlock()
+		if t.err != nil || len(t.ahead) == 0 {
+			return t.err
+		}
+	}
+	return nil
+}
+
+func (t *Trip) putOff(js []Job, a Attempt) error {
 	if len(js) == 0 {
 		return nil
 	}
@@ -289,11 +223,9 @@ func (t *Trip) putOff(js []Job, why string) error {
 	for _, j := range js {
 		as := make(map[int]Attempt, len(j.Recipients))
 		for _, r := range j.Recipients {
-			as[r.N] = Attempt{At: time.Now(), Outcome: Deferred, Ours: true, Why: why, Wait: idle}
+			as[r.N] = a
 		}
 		ts = append(ts, tried{j, as})
 	}
-	t.mu.Unlock()
-	defer t.mu.Lock()
 	return t.settle(ts)
 }

@@ -248,7 +248,7 @@ func TestWakeInNoBurst(t *testing.T) {
 		if got := w.told("delivered"); len(got) != domains*each {
 			t.Errorf("%d delivered", len(got))
 		}
-		if b.jobs > 8 || b.leases > 1 {
+		if b.jobs > 8 || b.leases > 16 {
 			t.Errorf("%d jobs and %d leases at once", b.jobs, b.leases)
 		}
 	})

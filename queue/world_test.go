@@ -31,10 +31,22 @@ type world struct {
 	tries  []time.Duration
 
 	deliver func(ctx context.Context, t *queue.Trip) error
+	lane    func(destination string) queue.Lane           // nil: each its own, with one connection
+	slow    func(ctx context.Context, destination string) // before lane; may be nil
 	report  func(queue.Event) error
 }
 
 func (w *world) Deliver(ctx context.Context, t *queue.Trip) error { return w.deliver(ctx, t) }
+
+func (w *world) Lane(ctx context.Context, destination string) queue.Lane {
+	if w.slow != nil {
+		w.slow(ctx, destination)
+	}
+	if w.lane != nil {
+		return w.lane(destination)
+	}
+	return queue.Lane{Name: destination, Connections: 1}
+}
 
 func (w *world) Report(_ context.Context, e queue.Event) error {
 	w.mu.Lock()

@@ -65,28 +65,58 @@ func (r *Relay) metrics() http.Handler {
 	return promhttp.HandlerFor(r.reg, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelWarn)})
 }
 
-// counter is the queue for an operator: who he gives up is told at once.
+// counter is the queue for an operator: who he gives up is told at once, and what he
+// wants tried is tried at once, though its hosts are left alone.
 type counter struct {
 	queue.Desk
-	failed func()
+	sched func() *queue.Scheduler
 }
 
 func (c counter) Update(ctx context.Context, f queue.Filter, ch queue.Change) (int, error) {
+	if ch.State == queue.Waiting && ch.Delay == 0 {
+		if err := c.try(ctx, f); err != nil {
+			return 0, err
+		}
+	}
 	n, err := c.Desk.Update(ctx, f, ch)
 	if ch.State == queue.Failed && n > 0 {
-		c.failed()
+		c.sched().TellFailures()
 	}
 	return n, err
 }
 
-// desk is the administration socket over what there is to administer; failed is
-// called when the operator has given mail up.
-func (r *Relay) desk(failed func()) *admin.Server {
+// try the destinations of what a filter selects; all, where it names neither domain
+// nor message.
+func (c counter) try(ctx context.Context, f queue.Filter) error {
+	var domains []string
+	switch {
+	case f.Domain != "":
+		domains = []string{f.Domain}
+	case f.ID != "":
+		for e, err := range c.List(ctx, f) {
+			if err != nil {
+				return err
+			}
+			for _, r := range e.Recipients {
+				domains = append(domains, r.Domain)
+			}
+		}
+		if len(domains) == 0 {
+			return nil
+		}
+	}
+	c.sched().Try(domains...)
+	return nil
+}
+
+// desk is the administration socket over what there is to administer; sched is asked
+// for once the socket is served.
+func (r *Relay) desk(sched func() *queue.Scheduler) *admin.Server {
 	o, since := r.o.Admin, time.Now()
 	o.Preflight = func(w io.Writer) error { return preflight.WriteJSON(w, r.gate.Report()) }
 	o.Metrics = r.metrics()
 	o.Look = r.look
-	return admin.New(o, counter{r.store, failed}, func() admin.Status {
+	return admin.New(o, counter{r.store, sched}, func() admin.Status {
 		rep := r.gate.Report()
 		return admin.Status{Since: since, Verdict: string(rep.Overall), Action: rep.Action}
 	})

@@ -113,7 +113,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 	var sched *queue.Scheduler
 	r.reg.MustRegister(in.Metrics())
-	desk := r.desk(func() { sched.TellFailures() })
+	desk := r.desk(func() *queue.Scheduler { return sched })
 	if err := desk.Listen(); err != nil {
 		return startError(err)
 	}
@@ -121,7 +121,9 @@ func (r *Relay) Run(ctx context.Context) error {
 		return startError(errors.Join(err, desk.Close()))
 	}
 	r.log.Info("serving", "listen", texts(in.Addrs()))
-	sched = queue.NewScheduler(r.store, r.deliverer(in.Addrs()), report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
+	out := r.deliverer(in.Addrs())
+	defer out.Close()
+	sched = queue.NewScheduler(r.store, out, report.New(r.o.Report, r.store, signer), r.o.Queue, r.log)
 	r.reg.MustRegister(queue.Metrics(r.store, sched))
 
 	g, ctx := errgroup.WithContext(ctx)

@@ -407,6 +407,9 @@ func (x *index) place(r ref, state byte, due time.Duration, tries int) {
 func (x *index) touch(r ref, state byte, due time.Duration, _ int) {
 	it := x.at(r)
 	if it.where != inTaken {
+		if d := x.destOf(it); state == waiting && d.token == 0 {
+			d.released = min(d.released, due) // he does not want it left alone
+		}
 		x.place(r, state, due, int(it.tries))
 		return
 	}

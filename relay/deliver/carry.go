@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"smtprelay/queue"
 )
@@ -25,9 +26,16 @@ func (s *session) limit(name string, no int) int {
 	return no
 }
 
+const (
+	// maxMessages and maxAge bound one connection: a receiver that spreads its load
+	// over many hosts wants us to come again.
+	maxMessages = 100
+	maxAge      = 5 * time.Minute
+)
+
 // usable tells whether another transaction may be begun.
 func (s *session) usable() bool {
-	return !s.dead && (s.count == 0 || s.count < s.limit("MAILMAX", s.count+1))
+	return !s.dead && (s.count == 0 || s.count < min(maxMessages, s.limit("MAILMAX", maxMessages)) && time.Since(s.born) < maxAge)
 }
 
 // carry sends a job's message over v.s to as many of rs as it can, in as many

@@ -13,6 +13,7 @@ import (
 // One connection carries all that is due, each message settled before the next.
 func TestReuse(t *testing.T) {
 	w := newWorld(t, destZone)
+	w.q.Connections = 1
 	mx := w.mx("127.0.0.2", "RCPT <no@dest.test> 550 5.1.1 unknown")
 	for _, to := range []string{"a@dest.test", "no@dest.test", "b@dest.test"} {
 		w.put(queue.Message{}, hello, to)

@@ -38,12 +38,14 @@ type Gate interface {
 
 // Deliverer is a queue.Deliverer over SMTP.
 type Deliverer struct {
-	gate  Gate
-	mx    *resolver
-	c     *client
-	smart *smart
-	taken *taken
-	log   *slog.Logger
+	gate   Gate
+	mx     *resolver
+	c      *client
+	smart  *smart
+	taken  *taken
+	limits []Limit
+	pool   pool
+	log    *slog.Logger
 }
 
 var _ queue.Deliverer = (*Deliverer)(nil)
@@ -57,17 +59,21 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 	}
 	r = dns.NewCache(r, maxAnswers)
 	return &Deliverer{
-		gate:  g,
-		mx:    &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
-		c:     c,
-		smart: &smart{dns: r, hosts: o.SmartHosts, ehlo: smartEHLO(o)},
-		taken: newTaken(),
-		log:   c.log,
+		gate:   g,
+		mx:     &resolver{dns: r, port: port, names: o.Names, check: c.dialer(hop{}).Check},
+		c:      c,
+		smart:  newSmart(o, r),
+		taken:  newTaken(),
+		limits: o.Limits,
+		log:    c.log,
 	}
 }
 
 // maxAnswers of DNS are kept: of some thousand destinations.
 const maxAnswers = 5000
+
+// Close ends the connections that wait for work, once nothing is delivered any more.
+func (d *Deliverer) Close() { d.pool.end() }
 
 // Bounds of one job's way through the exchangers.
 const (
@@ -129,10 +135,10 @@ func (v *voyage) jobs() error {
 	}
 }
 
-// leave ends the open connection in good order.
+// leave has the open connection wait for other work, or ends it in good order.
 func (v *voyage) leave() {
 	if v.s != nil {
-		v.s.quit()
+		v.pool.put(v.s)
 		v.s = nil
 	}
 }
@@ -174,6 +180,13 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 	if v.s != nil && !v.s.usable() {
 		v.leave()
 	}
+	if v.s == nil {
+		wanted := hops[i:]
+		if i > 0 {
+			wanted = hops[i : i+1]
+		}
+		v.s = v.pool.take(v.ctx, wanted, v.trip.Domain())
+	}
 	if v.s != nil && i == 0 {
 		v.s.first(hops)
 	}
@@ -186,10 +199,15 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		}
 	}
 	if v.s != nil {
-		if v.s.place() == h.place() {
+		if v.s.serves(h) {
+			v.s.admit(v.trip.Domain())
 			return failure{}, true
 		}
 		v.leave()
+	}
+	if err := v.trip.Flush(); err != nil {
+		f.Attempt, f.turn = book(h.attempt(), &local{err}, reply{}, d)
+		return f, false
 	}
 	base := h.attempt()
 	s, err := v.c.open(v.ctx, h)
@@ -203,6 +221,7 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 		return f, false
 	}
 	v.s = s
+	v.s.admit(v.trip.Domain())
 	return failure{}, true
 }
 
@@ -233,7 +252,7 @@ func (s *session) dialogue(m *queue.Message, rs []queue.Recipient) dialogue {
 // first moves the hop of s to the front of hops, if it is there.
 func (s *session) first(hops []hop) {
 	for i, h := range hops {
-		if h.place() == s.place() {
+		if s.serves(h) {
 			copy(hops[1:i+1], hops[:i])
 			hops[0] = h
 			return

@@ -344,7 +344,7 @@ func TestGateSaysWait(t *testing.T) {
 	if r.Reason != "PTR-EXISTS of wan4" || time.Until(r.Next) < 8*time.Minute {
 		t.Errorf("reason %q, next in %v", r.Reason, time.Until(r.Next))
 	}
-	if m := w.gate.asked[0]; m.Author != "example.test" || m.Envelope != "example.test" {
+	if m := w.gate.asked[len(w.gate.asked)-1]; m.Author != "example.test" || m.Envelope != "example.test" {
 		t.Errorf("asked about %+v", m)
 	}
 	if qs := w.dns.Questions(); len(qs) > 0 {

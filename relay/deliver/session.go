@@ -63,16 +63,19 @@ type session struct {
 	until   time.Time         // no wait lasts longer; zero: no such bound
 	ext     map[string]string // EHLO keywords in upper case, with parameters; nil after HELO
 	tls     tls.ConnectionState
-	tlsName string // "", "TLS1.3"
-	botched bool   // STARTTLS was offered and did not work: in clear by need
-	dirty   bool   // a transaction may be open: RSET before the next
-	dead    bool   // no command may follow
-	count   int    // transactions so far, the one under way among them
+	tlsName string   // "", "TLS1.3"
+	botched bool     // STARTTLS was offered and did not work: in clear by need
+	dirty   bool     // a transaction may be open: RSET before the next
+	dead    bool     // no command may follow
+	count   int      // transactions so far, the one under way among them
+	domains []string // of the recipients so far
 	soon    time.Duration
 	prompt  bool     // the peer answered the last final dot at once
 	ahead   envelope // said, with DATA, and not answered yet; zero: none
 	early   bool     // an envelope went ahead on this connection
 	unhook  func() bool
+	born    time.Time
+	expiry  *time.Timer // while it waits in the pool
 
 	banner string // the text of the first reply
 	said   string // that of the last one to EHLO or HELO
@@ -136,7 +139,7 @@ func (c *client) connect(ctx context.Context, h hop, clear bool) (*session, erro
 	if err != nil {
 		return nil, at("connect", err)
 	}
-	s := &session{hop: h, raw: raw, t: c.t, soon: c.soon, botched: clear}
+	s := &session{hop: h, raw: raw, t: c.t, soon: c.soon, botched: clear, born: time.Now()}
 	s.use(raw)
 	s.unhook = context.AfterFunc(ctx, s.abort)
 	s.until = time.Now().Add(2 * c.t.Greet) // for all of it: a peer may be slow once, not at every step

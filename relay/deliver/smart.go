@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"smtprelay/preflight"
@@ -22,7 +23,17 @@ const smartName = "smarthost"
 type smart struct {
 	dns   dns.Resolver
 	hosts []preflight.SmartHost
+	names []string // of hosts
 	ehlo  string
+}
+
+func newSmart(o Options, r dns.Resolver) *smart {
+	s := &smart{dns: r, hosts: o.SmartHosts, ehlo: smartEHLO(o)}
+	for _, sh := range o.SmartHosts {
+		s.names = append(s.names, sh.Host)
+	}
+	slices.Sort(s.names)
+	return s
 }
 
 func smartEHLO(o Options) string {

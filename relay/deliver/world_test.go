@@ -172,7 +172,9 @@ func (w *world) run(n int) map[string]queue.Recipient {
 // until lets the scheduler work until what was told last is enough.
 func (w *world) until(enough func(map[string]queue.Recipient) bool) map[string]queue.Recipient {
 	w.t.Helper()
-	return w.untilOn(w.deliverer(), enough)
+	d := w.deliverer()
+	defer d.Close()
+	return w.untilOn(d, enough)
 }
 
 // deliverer of this world, for a test that runs one several times.

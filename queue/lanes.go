@@ -1,0 +1,349 @@
+package queue
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// lanes share the workers out. Lanes take turns, so that many destinations of one
+// do not keep others waiting; and how many workers a lane may compete for goes by
+// its standing, so that hosts that hang leave room for those that answer. Nothing
+// here waits for anything while mu is held.
+type lanes struct {
+	start func(*Trip) // begins one worker at a trip; returns at once
+	back  func(*Trip) // gives one back that waits; returns at once
+	o     Options
+
+	mu     sync.Mutex
+	all    map[string]*lane
+	rings  [standings][]*lane // that want a worker, in turn
+	turn   standing           // whose is next
+	busy   tally              // workers
+	held   tally              // trips that wait for their first worker
+	away   pace               // of destinations for which there was no room
+	urgent map[string]bool    // destinations that the operator wants tried
+	over   bool               // nothing is begun any more
+	swept  time.Time
+}
+
+// tally counts by the standing of lanes.
+type tally [standings]int
+
+// upTo counts those of this standing and of worse.
+func (c *tally) upTo(s standing) (n int) {
+	for _, v := range c[:s+1] {
+		n += v
+	}
+	return n
+}
+
+// room tells whether one more of the standing fits into its part of most.
+func (c *tally) room(s standing, most int) bool {
+	return c.upTo(s) < max(1, most*quarters[s]/4) && c.upTo(good) < most
+}
+
+const (
+	// lanesMost are remembered when nothing is under way there.
+	lanesMost = 20_000
+	// urgentMost destinations are remembered that the operator wants tried.
+	urgentMost = 10_000
+)
+
+func newLanes(o Options, start, back func(*Trip)) *lanes {
+	return &lanes{start: start, back: back, o: o, all: map[string]*lane{}, urgent: map[string]bool{}}
+}
+
+// enter has a trip wait for a worker in its lane. Where that is shut or has enough
+// to do, the trip is to be given back.
+func (ls *lanes) enter(t *Trip, of Lane) bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	l := ls.lane(of, now)
+	t.lane = l
+	if ls.urgent[t.lease.Destination] {
+		delete(ls.urgent, t.lease.Destination)
+		l.open()
+	}
+	switch {
+	case ls.over:
+		return false
+	case l.rest(now) > 0:
+		t.rest = max(l.rest(now), l.away.wait(now)-paceLeast)
+		return false
+	case len(l.waiting) >= heldByLane*l.Connections:
+		t.rest = l.away.wait(now)
+		return false
+	case !ls.held.room(l.standing(), heldByWorker*ls.o.Workers):
+		t.rest = ls.away.wait(now)
+		return false
+	}
+	l.waiting = append(l.waiting, t)
+	ls.held[l.standing()]++
+	ls.share(l, now)
+	return true
+}
+
+func (ls *lanes) lane(of Lane, now time.Time) *lane {
+	if of.Connections <= 0 {
+		of.Connections = ls.o.Connections
+	}
+	l := ls.all[of.Name]
+	if l == nil {
+		ls.sweep(now)
+		l = &lane{window: 1, o: &ls.o}
+		ls.all[of.Name] = l
+	}
+	l.Lane, l.used = of, now
+	l.window = min(l.window, of.Connections)
+	return l
+}
+
+// sweep forgets, once a minute, the lanes that may be forgotten; when there are too
+// many, all that are at rest.
+func (ls *lanes) sweep(now time.Time) {
+	if now.Sub(ls.swept) < time.Minute {
+		return
+	}
+	ls.swept = now
+	for name, l := range ls.all {
+		if l.idle(now) || len(ls.all) > lanesMost && l.busy == 0 && len(l.waiting) == 0 && !l.closed(now) {
+			delete(ls.all, name)
+		}
+	}
+}
+
+// share out the workers, after something changed in l.
+func (ls *lanes) share(l *lane, now time.Time) {
+	ls.want(l, now)
+	for !ls.over {
+		l := ls.pick(now)
+		if l == nil {
+			return
+		}
+		ls.engage(l)
+		ls.want(l, now)
+	}
+}
+
+// pick the lane that gets the next worker: standings take turns, and the lanes in each.
+func (ls *lanes) pick(now time.Time) *lane {
+	for i := range standing(standings) {
+		s := (ls.turn + i) % standings
+		for len(ls.rings[s]) > 0 && ls.busy.room(s, ls.o.Workers) {
+			l := ls.rings[s][0]
+			ls.rings[s] = ls.rings[s][1:]
+			l.wanting = false
+			if l.wants(now) {
+				ls.turn = (s + 1) % standings
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+func (ls *lanes) want(l *lane, now time.Time) {
+	if !l.wanting && l.wants(now) {
+		l.wanting = true
+		ls.rings[l.standing()] = append(ls.rings[l.standing()], l)
+	}
+}
+
+func (ls *lanes) engage(l *lane) {
+	t, first := l.next()
+	if first {
+		ls.held[l.standing()]--
+	}
+	ls.busy[l.standing()]++
+	l.busy++
+	t.workers++
+	ls.start(t)
+}
+
+// leave takes a worker off a trip; last tells that no other is there.
+func (ls *lanes) leave(t *Trip) (last bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := t.lane
+	ls.busy[l.standing()]--
+	l.busy--
+	t.workers--
+	t.more = false // until one of its workers says otherwise
+	if last = t.workers == 0; last {
+		l.trips = slices.DeleteFunc(l.trips, func(o *Trip) bool { return o == t })
+	}
+	ls.share(l, time.Now())
+	return last
+}
+
+// look again, of a trip whose workers have long been busy with what they have,
+// whether something has come in for others. Hosts that nothing is known of yet may
+// get another connection then, while half of all workers are free: a large message
+// takes its time, too.
+func (ls *lanes) look(t *Trip) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	if t.workers == 0 || now.Sub(t.asked) < lookEvery {
+		return
+	}
+	l := t.lane
+	if !l.taken && l.troubles == 0 && l.window < min(untried, l.Connections) && ls.busy.upTo(good) < ls.o.Workers/2 {
+		l.window++
+	}
+	t.more = true
+	ls.share(l, now)
+}
+
+// ahead is how many jobs a trip may read ahead; 0: it had its turn, and others of
+// its lane wait, or of other lanes when there is no worker left.
+func (ls *lanes) ahead(t *Trip, had bool) int {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if had && (len(t.lane.waiting) > 0 || ls.crowded()) {
+		return 0
+	}
+	return max(takeAhead, 2*t.workers)
+}
+
+// crowded: the next worker to be free will be given to another lane.
+func (ls *lanes) crowded() bool {
+	for s := range standing(standings) {
+		if len(ls.rings[s]) > 0 && (s == good || ls.busy.upTo(s) <= ls.o.Workers*quarters[s]/4) {
+			return true
+		}
+	}
+	return false
+}
+
+// denial is why a worker gets no job, though there is one.
+type denial int
+
+const (
+	granted   denial = iota
+	usedUp           // the lane's rate is
+	leftAlone        // the lane is
+)
+
+// grant a job to a worker. more says that there are others, which a further worker
+// may have.
+func (ls *lanes) grant(t *Trip, more bool) denial {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	switch l := t.lane; {
+	case l.closed(now):
+		return leftAlone
+	case !l.pay(now):
+		return usedUp
+	}
+	t.asked = now
+	if t.more = more; more {
+		ls.share(t.lane, now)
+	}
+	return granted
+}
+
+// change of a lane, which may change its standing.
+func (ls *lanes) change(l *lane, do func()) {
+	was := l.standing()
+	do()
+	is := l.standing()
+	if is == was {
+		return
+	}
+	ls.busy[was], ls.busy[is] = ls.busy[was]-l.busy, ls.busy[is]+l.busy
+	ls.held[was], ls.held[is] = ls.held[was]-len(l.waiting), ls.held[is]+len(l.waiting)
+	if l.wanting {
+		ls.rings[was] = slices.DeleteFunc(ls.rings[was], func(o *lane) bool { return o == l })
+		ls.rings[is] = append(ls.rings[is], l)
+	}
+}
+
+// learn from what became of mail. What waits for a lane that is shut now is given
+// back. It says how long the lane is left alone from now on because of it, or that
+// this has ended.
+func (ls *lanes) learn(l *lane, as map[int]Attempt) (shut time.Duration, open bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	before, waited := l.shut, l.waits > 0
+	ls.change(l, func() {
+		for _, a := range as {
+			l.learn(&a, now)
+		}
+	})
+	if l.closed(now) && l.shut != before {
+		for _, t := range l.waiting {
+			ls.held[l.standing()]--
+			ls.back(t)
+		}
+		l.waiting = nil
+		return l.waits, false
+	}
+	ls.share(l, now)
+	return 0, waited && l.waits == 0
+}
+
+// suspended is what becomes of mail while its lane is shut, for longer than that.
+func (ls *lanes) suspended(l *lane, than time.Duration) (Attempt, bool) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return l.suspended(time.Now(), than)
+}
+
+// rest is how long a destination of the lane need not be claimed again.
+func (ls *lanes) rest(l *lane) time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return l.rest(time.Now())
+}
+
+// try what the operator wants tried, though it is left alone. None: everything.
+func (ls *lanes) try(destinations []string) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if len(destinations) == 0 || len(ls.urgent)+len(destinations) > urgentMost {
+		for _, l := range ls.all {
+			l.open()
+		}
+		return
+	}
+	for _, d := range destinations {
+		ls.urgent[d] = true
+	}
+}
+
+// full is when there is no room for a destination to wait even for its lane.
+func (ls *lanes) full() time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.away.wait(time.Now())
+}
+
+// count of workers, and of lanes that are shut.
+func (ls *lanes) count() (busy, shut int) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	for _, l := range ls.all {
+		if l.closed(now) {
+			shut++
+		}
+	}
+	return ls.busy.upTo(good), shut
+}
+
+// end hands back what waits for a worker: none will come.
+func (ls *lanes) end() (ts []*Trip) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.over = true
+	for _, l := range ls.all {
+		ts, l.waiting = append(ts, l.waiting...), nil
+	}
+	ls.held = tally{}
+	return ts
+}
