@@ -15,6 +15,7 @@ import (
 
 // promptly takes every peer for one that answers the final dot at once.
 func promptly(w *world) *Deliverer {
+	w.q.Connections = 1
 	d := w.deliverer()
 	d.c.soon = time.Hour
 	return d
@@ -37,7 +38,10 @@ func TestEnvelopeGoesWithTheDot(t *testing.T) {
 				early++
 			}
 		}}
-		for _, r := range w.runOn(promptly(w), 4) {
+		d := promptly(w)
+		rs := w.runOn(d, 4)
+		d.Close()
+		for _, r := range rs {
 			is(t, r, "sent dot 250 2.0.0")
 		}
 		want := 2

@@ -167,7 +167,7 @@ func (w *benchWork) Body(context.Context, queue.ID) (io.ReadSeekCloser, error) {
 }
 func (*benchWork) Sending(context.Context, queue.Lease, queue.ID, ...int) error { return nil }
 func (*benchWork) Renew(context.Context, queue.Lease, time.Duration) error      { return nil }
-func (*benchWork) Release(context.Context, queue.Lease, time.Duration) error                   { return nil }
+func (*benchWork) Release(context.Context, queue.Lease, time.Duration) error    { return nil }
 func (*benchWork) Unreported(context.Context) iter.Seq2[queue.Job, error] {
 	return func(func(queue.Job, error) bool) {}
 }
