@@ -93,8 +93,9 @@ func collected() <-chan struct{} {
 
 // memoryLimit is what the heap and all around it should stay below: three
 // quarters of what the control groups allow (cgroups(7)), since the kernel
-// counts the buffers of sockets and files to them; none where they allow all.
-// The runtime then collects more often, rather than be killed.
+// counts the program and the buffers of sockets and files to them; none where
+// they allow all. The runtime then collects more often, rather than be killed.
+// In a build with cgo the store's buffers, some 70 MiB, come on top.
 func memoryLimit(root string) int64 {
 	limit := int64(math.MaxInt64)
 	groups, _ := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))

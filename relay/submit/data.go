@@ -1,13 +1,11 @@
 package submit
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -79,18 +77,11 @@ func listed(rs []queue.Recipient) []string {
 	return as
 }
 
-// readers are the buffers between what is read of a message and its draft.
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxAhead) }}
-
 // take reads a message, stores it and commits it.
 func (s *session) take(t *transaction, r io.Reader) (*message, queue.ID, error) {
 	tx := &text{r: r, limit: s.srv.o.Size}
-	br := readers.Get().(*bufio.Reader)
-	br.Reset(tx)
-	defer func() {
-		br.Reset(nil)
-		readers.Put(br)
-	}()
+	br := reader(tx)
+	defer handBack(br)
 	h, err := readHeader(br)
 	if err != nil {
 		return nil, "", err

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -42,7 +43,7 @@ type dialogue struct {
 	server   *Server
 	secure   *tls.ConnectionState // nil in the clear
 
-	in      *bufio.Reader
+	in      *bufio.Reader // nil once it is closed
 	out     []byte
 	command bool   // what is read next is a line
 	auth    bool   // and it answers a 334
@@ -62,12 +63,26 @@ type dialogue struct {
 }
 
 func newDialogue(c net.Conn, raw *conn, s *Server) *dialogue {
-	d := &dialogue{Conn: c, raw: raw, server: s, in: bufio.NewReaderSize(c, maxAhead)}
+	d := &dialogue{Conn: c, raw: raw, server: s, in: reader(c)}
 	if t, ok := c.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		d.secure = &state
 	}
 	return d
+}
+
+// readers are kept for the next connection, the next message.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxAhead) }}
+
+func reader(r io.Reader) *bufio.Reader {
+	b := readers.Get().(*bufio.Reader)
+	b.Reset(r)
+	return b
+}
+
+func handBack(b *bufio.Reader) {
+	b.Reset(nil)
+	readers.Put(b)
 }
 
 // SetReadDeadline announces that go-smtp reads a line next; the time is
@@ -84,6 +99,8 @@ func (d *dialogue) SetReadDeadline(time.Time) error {
 // a DATA body.
 func (d *dialogue) Read(p []byte) (int, error) {
 	switch {
+	case d.in == nil:
+		return 0, net.ErrClosed
 	case len(d.rest) > 0:
 	case d.command:
 		if err := d.next(); err != nil {
@@ -345,6 +362,10 @@ func (d *dialogue) Close() error {
 		return nil
 	}
 	d.hangUp()
+	if d.in != nil { // go-smtp closes where it reads, and more than once
+		handBack(d.in)
+		d.in = nil
+	}
 	if err := d.flush(); err != nil {
 		d.raw.Close()
 		return err
