@@ -26,19 +26,22 @@ import (
 
 // BenchmarkDeliver takes messages of 4 KiB from a store in memory to an exchanger and a
 // name server in another process, so that cpu-ns/op is of the delivery alone: over a
-// connection that is kept, over one for each message, and to 1,000 domains in turn.
+// connection that is kept, over one for each message, and to 1,000 domains in turn;
+// and messages of 100 KiB over one that is kept.
 func BenchmarkDeliver(b *testing.B) {
 	far := farSide(b)
 	for _, c := range []struct {
 		name    string
 		to      netip.AddrPort
 		domains int
+		size    int
 	}{
-		{"kept", far.kept, 1}, {"fresh", far.fresh, 1}, {"many", far.kept, benchDomains},
+		{"kept", far.kept, 1, 4 << 10}, {"fresh", far.fresh, 1, 4 << 10},
+		{"many", far.kept, benchDomains, 4 << 10}, {"large", far.kept, 1, 100 << 10},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			d := New(Options{Port: c.to.Port(), Private: true}, benchGate{}, dns.NewClient([]netip.AddrPort{far.dns}))
-			w := &benchWork{n: b.N, domains: c.domains}
+			w := &benchWork{n: b.N, domains: c.domains, body: benchBody(c.size)}
 			ctx, stop := context.WithCancel(b.Context())
 			w.done = stop
 			s := queue.NewScheduler(w, d, nobody{}, queue.Options{}, nil)
@@ -87,6 +90,7 @@ func (nobody) Report(context.Context, queue.Event) error { return nil }
 type benchWork struct {
 	queue.Work
 	n, domains int
+	body       []byte
 	done       func()
 
 	mu            sync.Mutex
@@ -96,11 +100,12 @@ type benchWork struct {
 	last          queue.Attempt
 }
 
-var benchHead, benchBody = func() ([]byte, []byte) {
-	head := "Received: from client.example.test ([192.0.2.1]) by mail.example.test with ESMTP;\r\n\tWed, 25 Nov 2026 20:00:00 +0000\r\n"
+var benchHead = []byte("Received: from client.example.test ([192.0.2.1]) by mail.example.test with ESMTP;\r\n\tWed, 25 Nov 2026 20:00:00 +0000\r\n")
+
+func benchBody(size int) []byte {
 	line := strings.Repeat("x", 70) + "\r\n"
-	return []byte(head), []byte(hello + strings.Repeat(line, (4<<10)/len(line)))
-}()
+	return []byte(hello + strings.Repeat(line, size/len(line)))
+}
 
 func (w *benchWork) Claim(ctx context.Context, _ int, _ time.Duration) ([]queue.Lease, error) {
 	w.mu.Lock()
@@ -134,7 +139,7 @@ func (w *benchWork) Take(_ context.Context, l queue.Lease, n int) (js []queue.Jo
 		js = append(js, queue.Job{
 			Message: &queue.Message{
 				ID:     queue.ID(fmt.Sprintf("%08d%08d", l.Token, w.taken[l.Token]+i)),
-				Author: "example.test", Head: benchHead, Size: int64(len(benchBody)),
+				Author: "example.test", Head: benchHead, Size: int64(len(w.body)),
 				Envelope: queue.Envelope{From: "alice@example.test"},
 			},
 			Recipients: []queue.Recipient{{Address: "reader@" + l.Destination, Domain: l.Destination}},
@@ -163,7 +168,7 @@ type benchReader struct{ *bytes.Reader }
 func (benchReader) Close() error { return nil }
 
 func (w *benchWork) Body(context.Context, queue.ID) (io.ReadSeekCloser, error) {
-	return benchReader{bytes.NewReader(benchBody)}, nil
+	return benchReader{bytes.NewReader(w.body)}, nil
 }
 func (*benchWork) Sending(context.Context, queue.Lease, queue.ID, ...int) error { return nil }
 func (*benchWork) Renew(context.Context, queue.Lease, time.Duration) error      { return nil }

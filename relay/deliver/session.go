@@ -173,8 +173,11 @@ type line struct {
 	out *bufio.Writer
 }
 
+// atOnce is how long a message may be to leave in one go with its final dot.
+const atOnce = 16 << 10
+
 // lines of connections that have ended serve others.
-var lines = sync.Pool{New: func() any { return &line{newReplies(nil), bufio.NewWriterSize(nil, pace)} }}
+var lines = sync.Pool{New: func() any { return &line{newReplies(nil), bufio.NewWriterSize(nil, atOnce)} }}
 
 func (s *session) start(clear bool) error {
 	if s.implicit {

@@ -90,8 +90,9 @@ func permanent(err error) bool {
 	return ok && r.code >= 500
 }
 
-// pace is how much is written under one deadline.
-const pace = 16 << 10
+// pace is how much is written under one deadline: even the slowest line that we put
+// up with (transact.go) takes it in seconds.
+const pace = 64 << 10
 
 // pacer writes under a deadline for each piece, so that a peer that stops
 // reading is noticed whatever the size of the message. It reads until session.by:
