@@ -170,7 +170,7 @@ func TestFullReachesEveryOption(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := map[string]string{
-		"Options.Log": "who starts the program", "Options.Submit.Log": "likewise", "Options.Deliver.Log": "likewise",
+		"Options.Log": "who starts the program", "Options.LogLost": "likewise", "Options.Submit.Log": "likewise", "Options.Deliver.Log": "likewise",
 		"Options.Report.Log": "likewise", "Options.Admin.Log": "likewise", "Options.Queue.Log": "likewise", "Options.Sign.Log": "likewise",
 		"Options.LogLost":         "likewise",
 		"Options.Sign.Live":       "relay: the gate knows",

@@ -161,7 +161,18 @@ func TestFull(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, mem, "queue", Options{MinFree: 1 << 20})
 	id := commit(t, s, []byte("x"), "a.example")
+	begun, err := s.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := begun.Write(make([]byte, 3*inline)); err != nil {
+		t.Fatal(err)
+	}
 	mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: 1<<20 - 1, TotalBytes: 1 << 30})
+	if _, err := begun.Write(make([]byte, 3*inline)); !errors.Is(err, queue.ErrFull) {
+		t.Fatalf("a large body takes the last room: %v", err)
+	}
+	begun.Abort()
 	if _, err := s.Create(t.Context()); !errors.Is(err, queue.ErrFull) {
 		t.Fatalf("create on a full disk: %v", err)
 	}

@@ -265,17 +265,44 @@ func TestNewDirectoryIsDurable(t *testing.T) {
 
 // A disk that is full costs the message that found no room, and nothing else.
 func TestFullDiskCostsOneMessage(t *testing.T) {
+	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		t.Run(no.Error(), func(t *testing.T) {
+			costsOneMessage(t, func(op errorfs.Op) error {
+				if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && op.Kind != errorfs.OpRemove {
+					return fmt.Errorf("write: %w", no)
+				}
+				return nil
+			}, queue.ErrFull)
+		})
+	}
+}
+
+// Likewise a want of descriptors: no file is opened, and nothing failed that was
+// written.
+func TestNoDescriptorCostsOneMessage(t *testing.T) {
+	costsOneMessage(t, func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpCreate, errorfs.OpOpen, errorfs.OpOpenDir:
+			return fmt.Errorf("open: %w", syscall.EMFILE)
+		}
+		return nil
+	}, syscall.EMFILE)
+}
+
+// costsOneMessage has one thing after the other fail that is done for a body's
+// file, where there is a failure for it; want is the error then.
+func costsOneMessage(t *testing.T, failure func(errorfs.Op) error, want error) {
 	var disk watched
 	s := mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
 	large := make([]byte, 3*inline)
 	for n := 0; ; n++ { // the n-th thing done for the body's file fails
 		seen := 0
 		disk.watch(func(op errorfs.Op) error {
-			if op.Kind.ReadOrWrite() != errorfs.OpIsWrite || !strings.Contains(op.Path, "bodies") || op.Kind == errorfs.OpRemove {
+			if !strings.Contains(op.Path, "bodies") || failure(op) == nil {
 				return nil
 			}
 			if seen++; seen == n+1 {
-				return fmt.Errorf("write: %w", syscall.ENOSPC)
+				return failure(op)
 			}
 			return nil
 		})
@@ -283,12 +310,18 @@ func TestFullDiskCostsOneMessage(t *testing.T) {
 		failed := seen > n
 		disk.watch(nil)
 		if err == nil && !failed {
+			if n == 0 {
+				t.Fatal("nothing failed")
+			}
 			break
 		}
-		if !errors.Is(err, queue.ErrFull) && s.health() == nil {
+		if !errors.Is(err, want) && (want != queue.ErrFull || s.health() == nil) {
 			t.Fatalf("operation %d: %v", n, err)
 		}
 		if s.health() != nil { // a sync that failed tells more than that the disk is full
+			if want != queue.ErrFull {
+				t.Fatalf("operation %d: the store has given up: %v", n, s.health())
+			}
 			s = mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
 			continue
 		}
