@@ -77,8 +77,8 @@ func (s *Scheduler) lane(ctx context.Context, destination string) (of Lane) {
 func (s *Scheduler) giveBack(t *Trip) {
 	if a, ok := s.lanes.suspended(t.lane, brief); ok {
 		s.ended(t, t.putOffAll(a))
-		t.rest = max(t.rest, s.lanes.rest(t.lane))
 	}
+	t.rest = max(t.rest, s.lanes.rest(t.lane))
 	s.end(t)
 }
 

@@ -33,10 +33,10 @@ type lane struct {
 	troubles int           // since then, or since it is known
 	shut     time.Time     // nothing is begun before
 	waits    time.Duration // how long it was shut the last time, since a message was taken
-	last     Attempt       // why
+	last     *Attempt      // why
 	paid     time.Time     // up to when its messages have used up its rate
 	away     pace          // of destinations that were given back
-	used     time.Time     // something was entered
+	used     time.Time     // something was under way
 }
 
 // standing of a lane is how many of the workers it may compete for.
@@ -118,7 +118,7 @@ func (l *lane) learn(a *Attempt, now time.Time) {
 	switch a.trouble() {
 	case fine:
 		l.window = min(l.window+1, l.Connections)
-		l.taken, l.troubles, l.shut, l.waits = true, 0, time.Time{}, 0
+		l.taken, l.troubles, l.shut, l.waits, l.last = true, 0, time.Time{}, 0, nil
 	case less:
 		l.window = max(1, l.window/2)
 	case broken:
@@ -129,7 +129,8 @@ func (l *lane) learn(a *Attempt, now time.Time) {
 		if l.troubles++; l.troubles > 1 {
 			l.waits = max(2*l.waits, min(shutFirst, l.o.Retry[0]))
 			l.waits = min(l.waits, shutMost, slices.Max(l.o.Retry))
-			l.window, l.shut, l.last = 1, now.Add(l.waits), *a
+			why := *a
+			l.window, l.shut, l.last = 1, now.Add(l.waits), &why
 		}
 	}
 }
@@ -139,10 +140,18 @@ func (l *lane) open() { l.shut = time.Time{} }
 
 func (l *lane) closed(now time.Time) bool { return now.Before(l.shut) }
 
-// rest is how long a destination that is given back need not be claimed again.
+// rest is how long a destination that is given back need not be claimed again: until
+// several messages may go at once, where there is a rate.
 func (l *lane) rest(now time.Time) time.Duration {
-	return max(min(l.shut.Sub(now), brief), l.paid.Sub(now), 0)
+	rest := max(min(l.shut.Sub(now), brief), 0)
+	if owed := l.paid.Sub(now); owed > 0 {
+		rest = max(rest, owed+min(burst/2, takeAhead*l.each()))
+	}
+	return rest
 }
+
+// each message's part of a minute.
+func (l *lane) each() time.Duration { return time.Minute / time.Duration(max(1, l.PerMinute)) }
 
 // suspended is what becomes of mail while the lane is shut, if for longer than that:
 // what became of the try that shut it.
@@ -150,7 +159,7 @@ func (l *lane) suspended(now time.Time, than time.Duration) (a Attempt, ok bool)
 	if l.shut.Sub(now) <= than {
 		return Attempt{}, false
 	}
-	a = l.last
+	a = *l.last
 	why := "left alone until " + l.shut.UTC().Format(time.RFC3339)
 	if a.Why != "" {
 		why = a.Why + "; " + why
@@ -198,14 +207,17 @@ func (l *lane) pay(now time.Time) bool {
 	if now.Sub(l.paid) > burst {
 		l.paid = now.Add(-burst)
 	}
-	l.paid = l.paid.Add(time.Minute / time.Duration(l.PerMinute))
+	l.paid = l.paid.Add(l.each())
 	return true
 }
+
+// resting: nothing is under way, or waits.
+func (l *lane) resting() bool { return l.busy == 0 && len(l.waiting) == 0 }
 
 // idle tells whether it may be forgotten: what it was like is not, for an hour, and
 // that it was shut is not before it could have been tried again.
 func (l *lane) idle(now time.Time) bool {
-	return l.busy == 0 && len(l.waiting) == 0 && now.After(l.paid) &&
+	return l.resting() && now.After(l.paid) &&
 		now.Sub(l.used) > time.Hour && now.After(l.shut.Add(2*l.waits))
 }
 

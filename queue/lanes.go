@@ -101,14 +101,15 @@ func (ls *lanes) lane(of Lane, now time.Time) *lane {
 }
 
 // sweep forgets, once a minute, the lanes that may be forgotten; when there are too
-// many, all that are at rest.
+// many, those that have nothing to do, at last also those that are shut.
 func (ls *lanes) sweep(now time.Time) {
-	if now.Sub(ls.swept) < time.Minute {
+	many, most := len(ls.all) > lanesMost, len(ls.all) > 2*lanesMost
+	if since := now.Sub(ls.swept); since < time.Second || since < time.Minute && !most {
 		return
 	}
 	ls.swept = now
 	for name, l := range ls.all {
-		if l.idle(now) || len(ls.all) > lanesMost && l.busy == 0 && len(l.waiting) == 0 && !l.closed(now) {
+		if l.idle(now) || l.resting() && (most || many && !l.closed(now)) {
 			delete(ls.all, name)
 		}
 	}
@@ -171,10 +172,11 @@ func (ls *lanes) leave(t *Trip) (last bool) {
 	l.busy--
 	t.workers--
 	t.more = false // until one of its workers says otherwise
+	l.used = time.Now()
 	if last = t.workers == 0; last {
 		l.trips = slices.DeleteFunc(l.trips, func(o *Trip) bool { return o == t })
 	}
-	ls.share(l, time.Now())
+	ls.share(l, l.used)
 	return last
 }
 

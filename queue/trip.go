@@ -119,13 +119,17 @@ func (t *Trip) take(n int) {
 	t.reading = true
 	t.mu.Unlock()
 	at := time.Now()
-	jobs, err := t.s.w.Take(context.WithoutCancel(t.ctx), t.lease.Lease, n)
-	t.mu.Lock()
-	t.reading, t.dry, t.err = false, len(jobs) < n, err
-	for _, j := range jobs {
-		t.ahead = append(t.ahead, handed{job: j, at: at})
-	}
-	t.came.Broadcast()
+	var jobs []Job
+	err := errPanic
+	defer func() {
+		t.mu.Lock()
+		t.reading, t.dry, t.err = false, len(jobs) < n, err
+		for _, j := range jobs {
+			t.ahead = append(t.ahead, handed{job: j, at: at})
+		}
+		t.came.Broadcast()
+	}()
+	jobs, err = t.s.w.Take(context.WithoutCancel(t.ctx), t.lease.Lease, n)
 }
 
 // Body opens the stored body of a job, as Work.Body does; as often as needed.

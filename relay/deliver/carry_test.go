@@ -42,6 +42,7 @@ func TestReuseEnds(t *testing.T) {
 		"MAILMAX": {"offer LIMITS MAILMAX=1", "offer LIMITS MAILMAX=1"},
 	} {
 		w := newWorld(t, destZone)
+		w.q.Connections = 1
 		mx := w.mx("127.0.0.2", c.before)
 		w.put(queue.Message{}, hello, "a@dest.test")
 		w.put(queue.Message{}, hello, "b@dest.test")

@@ -46,6 +46,7 @@ func TestVerdictFallsInATransaction(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, destZone)
+			w.q.Connections = 1
 			mx := w.mx("127.0.0.2", "hold dot")
 			w.put(queue.Message{}, hello, "a@dest.test")
 			w.put(queue.Message{}, hello, "b@dest.test")
