@@ -42,7 +42,7 @@ func (c *client) failed(err error) bool {
 }
 
 func (c *client) open() bool {
-	s, err := Open(c.fs, "queue", Options{Fatal: c.fatal})
+	s, err := Open(c.fs, "queue", Options{Fatal: c.fatal, patience: time.Nanosecond}) // it works while it loads
 	c.mu.Lock()
 	c.s = s
 	c.mu.Unlock()

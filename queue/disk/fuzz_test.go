@@ -28,12 +28,13 @@ func FuzzRecord(f *testing.F) {
 					t.Fatalf("%+v became %+v, %v", m, n, err)
 				}
 			}
-			if r, err := decodeRecipient(id, 0, v); err == nil {
-				again, err := appendRecipient(nil, r)
+			var r, n recipient
+			if err := decodeRecipient(&r, id, 0, v); err == nil {
+				again, err := appendRecipient(nil, &r)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if n, err := decodeRecipient(id, 0, again); err != nil || !reflect.DeepEqual(n, r) {
+				if err := decodeRecipient(&n, id, 0, again); err != nil || !reflect.DeepEqual(n, r) {
 					t.Fatalf("%+v became %+v, %v", r, n, err)
 				}
 				r.accrue(time.Hour)

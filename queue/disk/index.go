@@ -443,8 +443,12 @@ func (x *index) drop(r ref) {
 }
 
 // fix puts the destination where it belongs in the agenda, forgets it when
-// nothing refers to it, and wakes Claim when that is first now.
+// nothing refers to it, and wakes Claim when it has to wait less long now.
 func (x *index) fix(d *destination) {
+	before := never
+	if len(x.agenda) > 0 {
+		before = x.agenda[0].at
+	}
 	d.at = x.next(d)
 	switch {
 	case d.at == never:
@@ -462,7 +466,7 @@ func (x *index) fix(d *destination) {
 	default:
 		heap.Fix(&x.agenda, d.pos)
 	}
-	if d.pos == 0 {
+	if x.agenda[0].at < before {
 		x.wake()
 	}
 }

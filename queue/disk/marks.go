@@ -18,8 +18,19 @@ import (
 // while the recipient still has as many tries; settling one makes it void.
 type marks struct {
 	mu   sync.Mutex
+	next *lines // that are not being written yet
+
+	turn sync.Mutex // to write; guards what follows
 	file vfs.File
 	size int64
+}
+
+// lines are written together: who comes while others are being written joins
+// those that come next.
+type lines struct {
+	text    []byte
+	written chan struct{} // closed when they are, or not: err
+	err     error
 }
 
 // marksAtMost is when the file is begun anew with the lines that still count.
@@ -40,10 +51,7 @@ func (s *Store) openMarks() error {
 		return fmt.Errorf("read %s: %w", s.marksPath(), err)
 	}
 	s.loading.marked = readMarks(text)
-	s.marks.size = int64(len(text))
-	if n := len(text); n > 0 && text[n-1] != '\n' { // cut off by the crash
-		return s.marks.append([]byte("\n"))
-	}
+	s.marks.size = int64(bytes.LastIndexByte(text, '\n') + 1) // the rest was cut off by the crash
 	return nil
 }
 
@@ -86,18 +94,39 @@ type mark struct{ n, tries int }
 
 // mark appends lines for recipients of a message.
 func (s *Store) mark(id queue.ID, ms []mark) error {
-	b := make([]byte, 0, 64)
-	for _, m := range ms {
-		b = appendMark(b, id, m)
+	m := &s.marks
+	m.mu.Lock()
+	l, first := m.next, false
+	if l == nil {
+		l, first = &lines{written: make(chan struct{})}, true
+		m.next = l
 	}
-	s.marks.mu.Lock()
-	defer s.marks.mu.Unlock()
+	for _, x := range ms {
+		l.text = appendMark(l.text, id, x)
+	}
+	m.mu.Unlock()
+	if !first {
+		<-l.written
+		return l.err
+	}
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	defer close(l.written)
+	m.mu.Lock()
+	m.next = nil
+	m.mu.Unlock()
+	l.err = s.writeMarks(l.text)
+	return l.err
+}
+
+// writeMarks writes lines. It is the caller's turn.
+func (s *Store) writeMarks(text []byte) error {
 	if s.marks.size > marksAtMost && s.isWhole() {
 		if err := s.marks.renew(s); err != nil {
 			return s.fail(err)
 		}
 	}
-	if err := s.marks.append(b); err != nil {
+	if err := s.marks.append(text); err != nil {
 		return s.fail(fmt.Errorf("write %s: %w", s.marksPath(), err))
 	}
 	return nil
@@ -111,8 +140,8 @@ func (m *marks) append(b []byte) error {
 
 // renewMarks begins the file anew, when what the last run left has been looked at.
 func (s *Store) renewMarks() error {
-	s.marks.mu.Lock()
-	defer s.marks.mu.Unlock()
+	s.marks.turn.Lock()
+	defer s.marks.turn.Unlock()
 	return s.marks.renew(s)
 }
 
@@ -123,7 +152,8 @@ func appendMark(b []byte, id queue.ID, m mark) []byte {
 	return append(strconv.AppendInt(b, int64(m.tries), 10), '\n')
 }
 
-// renew begins the file anew with all that is in somebody's hands.
+// renew begins the file anew with all that is in somebody's hands. It is the
+// caller's turn.
 func (m *marks) renew(s *Store) error {
 	f, err := s.fs.Create(s.marksPath(), category)
 	if err != nil {
@@ -144,7 +174,7 @@ func (m *marks) renew(s *Store) error {
 }
 
 func (m *marks) close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.turn.Lock()
+	defer m.turn.Unlock()
 	return m.file.Close()
 }

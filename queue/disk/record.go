@@ -272,25 +272,25 @@ func parseRecipient(h *rcptHead, id uint64, n int, b []byte) error {
 }
 
 // decodeRecipient also holds the record against its key.
-func decodeRecipient(id queue.ID, n int, b []byte) (*recipient, error) {
+func decodeRecipient(r *recipient, id queue.ID, n int, b []byte) error {
 	v, ok := parseID(string(id))
 	if !ok {
-		return nil, errDamage("the record is under the key %q", id)
+		return errDamage("the record is under the key %q", id)
 	}
 	var h rcptHead
 	if err := parseRecipient(&h, v, n, b); err != nil {
-		return nil, err
+		return err
 	}
-	r := &recipient{Of: id, Since: h.since, Delay: h.delay, Submitter: string(h.submitter), File: h.file}
+	*r = recipient{Of: id, Since: h.since, Delay: h.delay, Submitter: string(h.submitter), File: h.file}
 	if err := json.Unmarshal(h.rest, &r.Recipient); err != nil {
-		return nil, errDamage("%v", err)
+		return errDamage("%v", err)
 	}
 	r.N, r.Domain, r.State, r.Age, r.Ours, r.Tries = n, string(h.domain), stateCodes[h.state], h.age, h.ours, h.tries
 	r.Last.Awaits = string(h.awaits)
 	if r.Next = (time.Time{}); h.next != noTime {
 		r.Next = time.Unix(0, h.next)
 	}
-	return r, nil
+	return nil
 }
 
 // accrue brings Age and Ours up to now by the clock of the time we ran.

@@ -45,7 +45,7 @@ func (s *Store) Reported(_ context.Context, rs ...queue.Result) error {
 // change is one recipient's next record.
 type change struct {
 	id  uint64
-	rec *recipient
+	rec recipient
 }
 
 // book books results in one synced batch if may allows each of them, else none.
@@ -151,8 +151,8 @@ func (s *Store) allowed(rs []queue.Result, may func(*item) error) ([]dueResult, 
 func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(ref, byte, time.Duration, int)) (gone []queue.ID, err error) {
 	b := s.db.NewBatch()
 	defer b.Close()
-	for _, c := range cs {
-		if err := s.record(b, c); err != nil {
+	for i := range cs {
+		if err := s.record(b, &cs[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -165,13 +165,14 @@ func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(ref, byte,
 	if err := s.commit(b, o); err != nil {
 		return nil, err
 	}
-	for _, c := range cs {
-		s.recent.changed(c.rec.Of, c.rec.N)
+	for i := range cs {
+		s.recent.changed(cs[i].rec.Of, cs[i].rec.N)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := &s.index
-	for _, c := range cs {
+	for i := range cs {
+		c := &cs[i]
 		r := x.find(c.id, c.rec.N)
 		if c.rec.State.Leaves() {
 			x.drop(r)
@@ -194,9 +195,9 @@ func (s *Store) removeBodies(gone []queue.ID) {
 }
 
 // record puts one change into b.
-func (s *Store) record(b *pebble.Batch, c change) error {
+func (s *Store) record(b *pebble.Batch, c *change) error {
 	if !c.rec.State.Leaves() {
-		return setRecipient(b, c.rec)
+		return setRecipient(b, &c.rec)
 	}
 	key := rcptKey(c.rec.Of, c.rec.N)
 	if s.recent.recipient(c.rec.Of, c.rec.N) != nil {
@@ -213,8 +214,8 @@ func (s *Store) leave(b *pebble.Batch, cs []change) (gone []queue.ID, err error)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	left := map[uint64]int{}
-	for _, c := range cs {
-		if c.rec.State.Leaves() {
+	for i := range cs {
+		if c := &cs[i]; c.rec.State.Leaves() {
 			left[c.id]++
 		}
 	}

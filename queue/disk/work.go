@@ -227,27 +227,27 @@ func (s *Store) read(v uint64, want func(*item) bool) (queue.Job, error) {
 }
 
 // recipient reads a record that must be there.
-func (s *Store) recipient(id queue.ID, n int) (*recipient, error) {
+func (s *Store) recipient(id queue.ID, n int) (recipient, error) {
 	if held := s.recent.recipient(id, n); held != nil {
 		r := *held
 		r.accrue(s.ran.now())
-		return &r, nil
+		return r, nil
 	}
 	v, err := s.get(rcptKey(id, n))
-	var r *recipient
+	var r recipient
 	switch {
 	case err == nil:
-		r, err = decodeRecipient(id, n, v)
+		err = decodeRecipient(&r, id, n, v)
 	case errors.Is(err, pebble.ErrNotFound):
 		err = errDamage("the record of recipient %d is gone", n)
 	case pebble.IsCorruptionError(err):
 		err = errDamage("%v", err)
 	}
 	if errors.Is(err, queue.ErrDamaged) {
-		return nil, s.damaged(id, err)
+		err = s.damaged(id, err)
 	}
 	if err != nil {
-		return nil, err
+		return recipient{}, err
 	}
 	r.accrue(s.ran.now())
 	return r, nil
