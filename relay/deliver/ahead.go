@@ -50,7 +50,7 @@ func (v *voyage) next(s *session) envelope {
 		return envelope{}
 	}
 	hops, err := v.hops(j, nil, nil)
-	if err != nil || !slices.ContainsFunc(hops, func(h hop) bool { return h.place() == s.place() }) {
+	if err != nil || !slices.ContainsFunc(hops, s.serves) {
 		return envelope{}
 	}
 	e := envelope{mail: s.mailLine(m, size, false)}
