@@ -198,3 +198,42 @@ func TestSlowLane(t *testing.T) {
 		}
 	})
 }
+
+// When we were cut off ourselves, the first message that is taken anywhere has all the
+// others tried.
+func TestCutOff(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		cut := true
+		x := &when{}
+		w.deliver = w.each(func(_ queue.Job, r queue.Recipient) queue.Attempt {
+			if cut {
+				return refused
+			}
+			x.sent(w, r.Domain)
+			return queue.Attempt{Outcome: queue.Sent}
+		})
+		stop := false
+		go func() {
+			for !stop {
+				for i := range 5 {
+					w.put(queue.Message{}, fmt.Sprintf("d%d.example", i))
+				}
+				time.Sleep(10 * time.Second)
+			}
+		}()
+		time.AfterFunc(32*m, func() { cut, stop = false, true })
+		time.AfterFunc(40*m, func() {
+			w.put(queue.Message{}, "new.example")
+			time.Sleep(time.Second)
+			for i := range 5 {
+				w.put(queue.Message{}, fmt.Sprintf("d%d.example", i))
+			}
+		})
+		w.run(queue.Options{Retry: []time.Duration{3 * h}}, 42*m)
+		for i := range 5 {
+			if at := x.last[fmt.Sprintf("d%d.example", i)]; at < 40*m || at > 42*m {
+				t.Errorf("d%d was delivered to after %v", i, at)
+			}
+		}
+	})
+}
