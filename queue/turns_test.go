@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -203,25 +204,24 @@ func TestSlowLane(t *testing.T) {
 // others tried.
 func TestCutOff(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
-		cut := true
+		var up atomic.Bool
 		x := &when{}
 		w.deliver = w.each(func(_ queue.Job, r queue.Recipient) queue.Attempt {
-			if cut {
+			if !up.Load() {
 				return refused
 			}
 			x.sent(w, r.Domain)
 			return queue.Attempt{Outcome: queue.Sent}
 		})
-		stop := false
 		go func() {
-			for !stop {
+			for !up.Load() {
 				for i := range 5 {
 					w.put(queue.Message{}, fmt.Sprintf("d%d.example", i))
 				}
 				time.Sleep(10 * time.Second)
 			}
 		}()
-		time.AfterFunc(32*m, func() { cut, stop = false, true })
+		time.AfterFunc(32*m, func() { up.Store(true) })
 		time.AfterFunc(40*m, func() {
 			w.put(queue.Message{}, "new.example")
 			time.Sleep(time.Second)
