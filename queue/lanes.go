@@ -23,6 +23,7 @@ type lanes struct {
 	held   tally              // trips that wait for their first worker
 	away   pace               // of destinations for which there was no room
 	urgent map[string]bool    // destinations that the operator wants tried
+	down   int                // lanes shut since a message was taken anywhere
 	over   bool               // nothing is begun any more
 	swept  time.Time
 }
@@ -46,6 +47,9 @@ func (c *tally) room(s standing, most int) bool {
 const (
 	// lanesMost are remembered when nothing is under way there.
 	lanesMost = 20_000
+	// outage is how many lanes are shut, one after another and nothing is taken in
+	// between, when it is we who were cut off.
+	outage = 3
 	// urgentMost destinations are remembered that the operator wants tried.
 	urgentMost = 10_000
 )
@@ -277,6 +281,7 @@ func (ls *lanes) learn(l *lane, as map[int]Attempt) (shut time.Duration, open bo
 			l.learn(&a, now)
 		}
 	})
+	ls.cutOff(as, l.closed(now) && l.shut != before)
 	if l.closed(now) && l.shut != before {
 		for _, t := range l.waiting {
 			ls.held[l.standing()]--
@@ -287,6 +292,25 @@ func (ls *lanes) learn(l *lane, as map[int]Attempt) (shut time.Duration, open bo
 	}
 	ls.share(l, now)
 	return 0, waited && l.waits == 0
+}
+
+// cutOff notes whether we seem to be, by what one lane has learnt. When the first
+// message is taken after that, all lanes are open for one try.
+func (ls *lanes) cutOff(as map[int]Attempt, shut bool) {
+	if shut {
+		ls.down++
+	}
+	for _, a := range as {
+		if a.Outcome != Sent {
+			continue
+		}
+		if ls.down >= outage {
+			for _, l := range ls.all {
+				l.open()
+			}
+		}
+		ls.down = 0
+	}
 }
 
 // suspended is what becomes of mail while its lane is shut, for longer than that.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,6 +196,44 @@ func TestSlowLane(t *testing.T) {
 		w.stat(queue.Stat{})
 		if at := x.last["a.example"]; at == 0 || at > 25*time.Second {
 			t.Errorf("a.example, due after 10s: delivered after %v", at)
+		}
+	})
+}
+
+// When we were cut off ourselves, the first message that is taken anywhere has all the
+// others tried.
+func TestCutOff(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		var up atomic.Bool
+		x := &when{}
+		w.deliver = w.each(func(_ queue.Job, r queue.Recipient) queue.Attempt {
+			if !up.Load() {
+				return refused
+			}
+			x.sent(w, r.Domain)
+			return queue.Attempt{Outcome: queue.Sent}
+		})
+		go func() {
+			for !up.Load() {
+				for i := range 5 {
+					w.put(queue.Message{}, fmt.Sprintf("d%d.example", i))
+				}
+				time.Sleep(10 * time.Second)
+			}
+		}()
+		time.AfterFunc(32*m, func() { up.Store(true) })
+		time.AfterFunc(40*m, func() {
+			w.put(queue.Message{}, "new.example")
+			time.Sleep(time.Second)
+			for i := range 5 {
+				w.put(queue.Message{}, fmt.Sprintf("d%d.example", i))
+			}
+		})
+		w.run(queue.Options{Retry: []time.Duration{3 * h}}, 42*m)
+		for i := range 5 {
+			if at := x.last[fmt.Sprintf("d%d.example", i)]; at < 40*m || at > 42*m {
+				t.Errorf("d%d was delivered to after %v", i, at)
+			}
 		}
 	})
 }
