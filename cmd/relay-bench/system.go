@@ -69,9 +69,13 @@ func (s *speech) begin(c *exec.Cmd, g *group) (ended <-chan struct{}, err error)
 	return done, nil
 }
 
+// greetLimit bounds how long a system may take to its first greeting. A queue of a million
+// is read first, and how long that takes is to be told.
+const greetLimit = 4 * time.Minute
+
 // greets waits until a server at addr greets.
 func greets(ctx context.Context, addr string, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, greetLimit)
 	defer cancel()
 	for {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
