@@ -73,6 +73,8 @@ func (s *Store) counts() (counts map[queue.ID]int, damaged map[queue.ID]error, e
 			damaged[id] = bad
 		case bad != nil:
 			err = bad
+		case s.closed.Load():
+			err = errClosed
 		default:
 			counts[id] = m.Count
 		}
