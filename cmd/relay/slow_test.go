@@ -41,6 +41,8 @@ func TestSlowDisk(t *testing.T) {
 	switch {
 	case fast.broken > 0 || slow.broken > 0 || again.broken > 0:
 		t.Error("clients heard nothing until they gave up")
+	case fast.refused > 0:
+		t.Error("clients were told to come again although the disk is fast")
 	case slow.acked == 0:
 		t.Error("no mail was taken any more")
 	case slow.delivered == 0:

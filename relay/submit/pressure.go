@@ -47,48 +47,48 @@ func (p *press) enter(ctx context.Context) (leave func(), err error) {
 	select {
 	case p.place <- struct{}{}:
 	case <-late.C:
-		err = p.refuse()
+		err = p.refuse(func() bool { return true })
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	over := false
 	p.note(func() {
 		p.waited = time.Since(from)
-		if p.waiting--; p.waiting > 0 {
-			return
-		}
-		p.waited = 0
-		if p.slow {
-			p.slow = false
-			p.log.Info("disk keeps up again")
+		if p.waiting--; p.waiting == 0 {
+			p.waited, over, p.slow = 0, p.slow, false
 		}
 	})
+	if over {
+		p.log.Info("disk keeps up again")
+	}
 	return leave, err
 }
 
 // room refuses a new message while those that have come wait long already.
 func (p *press) room() error {
-	p.mu.Lock()
-	crowded := p.waiting > 0 && p.waited > queuing/2
-	p.mu.Unlock()
-	if crowded {
-		return p.refuse()
+	return p.refuse(func() bool { return p.waiting > 0 && p.waited > queuing/2 })
+}
+
+// refuse has a client come again where that is so (RFC 3463 section 3.4: excessive
+// load). The log says once that it begins.
+func (p *press) refuse(so func() bool) error {
+	refused, begins, waiting := false, false, 0
+	p.note(func() {
+		if refused, waiting = so(), p.waiting; refused {
+			p.refused++
+			begins, p.slow = !p.slow, true
+		}
+	})
+	if begins {
+		p.log.Warn("disk is slow", "reason", fmt.Sprintf("%d messages are being stored, %d wait; clients are told to come again", len(p.place), waiting))
+	}
+	if refused {
+		return refuse(451, "4.3.2", "too many messages wait for the disk, try again later")
 	}
 	return nil
 }
 
-// refuse has a client come again (RFC 3463 section 3.4: excessive load). The log
-// says once that it begins.
-func (p *press) refuse() error {
-	p.note(func() {
-		p.refused++
-		if !p.slow {
-			p.slow = true
-			p.log.Warn("disk is slow", "reason", fmt.Sprintf("%d messages are being stored, %d wait; clients are told to come again", len(p.place), p.waiting))
-		}
-	})
-	return refuse(451, "4.3.2", "too many messages wait for the disk, try again later")
-}
-
+// note is quick: nothing is written under the lock.
 func (p *press) note(do func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -16,7 +16,15 @@ import (
 func TestSlowDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		p := newPress(slog.New(slog.NewTextHandler(&log, nil)))
+		var p *press
+		p = newPress(slog.New(slog.NewTextHandler(writer(func(line []byte) (int, error) {
+			if !p.mu.TryLock() {
+				t.Error("a line is written while others wait for the lock")
+			} else {
+				p.mu.Unlock()
+			}
+			return log.Write(line)
+		}), nil)))
 		var leave func()
 		for range storing {
 			var err error
@@ -68,3 +76,7 @@ func TestSlowDisk(t *testing.T) {
 		}
 	})
 }
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
