@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"time"
+	"unsafe"
 )
 
 // Memo asks a question once and gives everybody who asks it the same answer, for as
@@ -12,9 +13,10 @@ import (
 type Memo struct {
 	r     Resolver
 	life  func(*Answer) time.Duration // how long an answer is kept; 0: for those alone who wait for it
-	limit int                         // of answers kept
+	limit int                         // octets of memory that kept answers take, about
 	mu    sync.Mutex
 	seen  map[question]*flight
+	kept  int // octets
 	n     int
 }
 
@@ -29,6 +31,7 @@ type flight struct {
 	answer  *Answer
 	err     error
 	until   time.Time // it is kept, once it is home
+	size    int       // octets
 	waiting int
 	cancel  context.CancelFunc
 }
@@ -49,8 +52,9 @@ const (
 )
 
 // NewCache keeps answers for their TTL, an hour at most, and denials for theirs, a
-// minute at most; what is neither is asked for again. Of more answers than limit
-// some are forgotten.
+// minute at most; what is neither is asked for again. Some are forgotten where all
+// would take more memory than limit, octets: a zone may have any names, and each of them
+// as many records as fit an answer.
 func NewCache(r Resolver, limit int) *Memo {
 	return &Memo{r: r, life: shelf, limit: limit, seen: map[question]*flight{}}
 }
@@ -102,9 +106,7 @@ func (m *Memo) board(ctx context.Context, q question) *flight {
 	defer m.mu.Unlock()
 	f := m.seen[q]
 	if f == nil || f.landed() && !time.Now().Before(f.until) {
-		if f == nil {
-			m.makeRoom()
-		}
+		m.forget(q)
 		f = &flight{home: make(chan struct{})}
 		ctx, f.cancel = context.WithCancel(context.WithoutCancel(ctx))
 		m.seen[q] = f
@@ -115,24 +117,46 @@ func (m *Memo) board(ctx context.Context, q question) *flight {
 	return f
 }
 
-// makeRoom forgets an answer where there are too many: of a few the one that would
-// have been kept the shortest. Questions on their way stay.
-func (m *Memo) makeRoom() {
-	if len(m.seen) < m.limit {
-		return
-	}
-	var worst question
-	var until time.Time
-	n := 0
-	for q, f := range m.seen {
-		if f.landed() && (until.IsZero() || f.until.Before(until)) {
-			worst, until = q, f.until
+// keep an answer that has come home, and forget others where there is too much: of a
+// few the one that would have been kept the shortest. Questions on their way stay.
+func (m *Memo) keep(f *flight) {
+	f.size = f.answer.size()
+	for m.kept += f.size; m.kept > m.limit; {
+		var worst question
+		var until time.Time
+		n := 0
+		for q, f := range m.seen {
+			if f.size == 0 {
+				continue
+			}
+			if until.IsZero() || f.until.Before(until) {
+				worst, until = q, f.until
+			}
+			if n++; n == 8 {
+				break
+			}
 		}
-		if n++; n == 8 {
-			break
-		}
+		m.forget(worst)
 	}
-	delete(m.seen, worst)
+}
+
+func (m *Memo) forget(q question) {
+	if f := m.seen[q]; f != nil {
+		m.kept -= f.size
+		delete(m.seen, q)
+	}
+}
+
+// size is about how much memory an answer takes, octets.
+func (a *Answer) size() int {
+	n := int(unsafe.Sizeof(*a)+unsafe.Sizeof(flight{})) + 4*len(a.Question) + len(a.Zone) + len(a.Detail)
+	for _, s := range a.Chain {
+		n += int(unsafe.Sizeof(s)) + len(s)
+	}
+	for _, r := range a.Records {
+		n += int(unsafe.Sizeof(r)) + len(r.Name) + len(r.Host) + len(r.Mailbox) + len(r.Text)
+	}
+	return n
 }
 
 // fly brings the answer home.
@@ -145,7 +169,12 @@ func (m *Memo) fly(ctx context.Context, q question, f *flight) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		life := m.life(f.answer)
-		if f.until = time.Now().Add(life); life <= 0 && m.seen[q] == f {
+		f.until = time.Now().Add(life)
+		switch {
+		case m.seen[q] != f: // all who waited have left
+		case life > 0:
+			m.keep(f)
+		default:
 			delete(m.seen, q)
 		}
 		close(f.home)

@@ -57,6 +57,10 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 	if port == 0 {
 		port = 25
 	}
+	idle := o.Idle
+	if idle == 0 {
+		idle = 1000
+	}
 	r = dns.NewCache(r, maxAnswers)
 	return &Deliverer{
 		gate:   g,
@@ -64,13 +68,15 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		c:      c,
 		smart:  newSmart(o, r),
 		taken:  newTaken(),
+		pool:   pool{most: idle},
 		limits: o.Limits,
 		log:    c.log,
 	}
 }
 
-// maxAnswers of DNS are kept: of some thousand destinations.
-const maxAnswers = 5000
+// maxAnswers is how much memory answers of DNS may take, octets: those of some
+// thousand destinations.
+const maxAnswers = 8 << 20
 
 // Close ends the connections that wait for work, once nothing is delivered any more.
 func (d *Deliverer) Close() { d.pool.end() }
