@@ -76,8 +76,8 @@ func (v *voyage) hops(j queue.Job, refused, named []string) ([]hop, error) {
 		return v.otherwise(w.final, "")
 	}
 	if time.Since(v.asked) > fresh {
-		v.to, v.toErr = v.mx.exchangers(v.ctx, v.trip.Domain())
 		v.asked = time.Now()
+		v.to, v.toErr = v.mx.exchangers(v.ctx, v.trip.Domain())
 	}
 	if v.toErr != nil {
 		return nil, at("resolve", v.toErr)

@@ -172,12 +172,14 @@ func TestAbsentIsConfirmed(t *testing.T) {
 	said.Stage, said.Reply.Code = "rcpt", 550
 	for name, c := range map[string]struct {
 		last  queue.Attempt
+		asked time.Duration // ago
 		final bool
 	}{
-		"first look": {queue.Attempt{}, false}, "second look": {seen, true}, "too early": {early, false},
-		"another trouble before": {other, false}, "a reply before": {said, false},
+		"first look": {queue.Attempt{}, 0, false}, "second look": {seen, 0, true}, "too early": {early, 0, false},
+		"what the trip was told long ago": {seen, 5 * time.Minute, false},
+		"another trouble before":          {other, 0, false}, "a reply before": {said, 0, false},
 	} {
-		d := ab.confirm(c.last)
+		d := ab.confirm(c.last, time.Now().Add(-c.asked))
 		if d.final != c.final || !d.final && d.wait < confirmAfter {
 			t.Errorf("%s: got %+v", name, d)
 		}

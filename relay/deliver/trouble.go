@@ -40,11 +40,12 @@ const (
 	confirmWait  = 18 * time.Minute // before the second look; the schedule spreads it by a tenth
 )
 
-// confirm says what a denial means for one recipient, by what its last try saw.
-func (a *absent) confirm(last queue.Attempt) *decision {
+// confirm says what a denial means for one recipient, by what its last try saw. It was
+// asked for at a time that may be a while ago: a trip asks once for many messages.
+func (a *absent) confirm(last queue.Attempt, asked time.Time) *decision {
 	d := a.decision
 	if last.Stage == "resolve" && last.Reply.Status == d.status && last.Reply.Code == 0 &&
-		time.Since(last.At) >= confirmAfter {
+		asked.Sub(last.At) >= confirmAfter {
 		d.final = true
 		return &d
 	}
