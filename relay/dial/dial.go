@@ -105,7 +105,7 @@ func (d Dialer) listens(a netip.Addr, port uint16) bool {
 func (d Dialer) owns(a netip.Addr) bool {
 	own := d.Own
 	if own == nil {
-		own = lately.interfaces
+		own = lately.own
 	}
 	v4, translated := embedded(a)
 	for _, o := range slices.Concat(own(), d.Public) {
@@ -119,27 +119,31 @@ func (d Dialer) owns(a netip.Addr) bool {
 // memory of this host's addresses: the system is not asked more than once a second,
 // which is how long one that comes up is not known to be ours.
 type memory struct {
+	ask   func() ([]netip.Addr, error)
 	mu    sync.Mutex
 	at    time.Time
 	addrs []netip.Addr
 }
 
-var lately memory
+var lately = memory{ask: interfaces}
 
-func (m *memory) interfaces() []netip.Addr {
+// own fails to what was known before, at first to nothing: the registries below still stand.
+func (m *memory) own() []netip.Addr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now := time.Now(); m.at.IsZero() || now.Sub(m.at).Abs() >= time.Second {
-		m.at, m.addrs = now, interfaces()
+		m.at = now
+		if all, err := m.ask(); err == nil {
+			m.addrs = all
+		}
 	}
 	return m.addrs
 }
 
-// interfaces fails to nothing: the registries below still stand.
-func interfaces() []netip.Addr {
+func interfaces() ([]netip.Addr, error) {
 	nets, err := net.InterfaceAddrs()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	var as []netip.Addr
 	for _, n := range nets {
@@ -147,5 +151,5 @@ func interfaces() []netip.Addr {
 			as = append(as, p.Addr())
 		}
 	}
-	return as
+	return as, nil
 }

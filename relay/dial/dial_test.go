@@ -4,7 +4,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -150,9 +152,31 @@ func TestOwnAddresses(t *testing.T) {
 			t.Errorf("%s: private: %v", own, err)
 		}
 	}
-	if len(interfaces()) == 0 {
+	if len(lately.own()) == 0 {
 		t.Error("this host has no address")
 	}
+}
+
+// The system is asked once a second, and what it said stands while it says nothing: it
+// may be short of descriptors.
+func TestOwnIsRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		m := memory{ask: func() ([]netip.Addr, error) {
+			if asked++; asked == 2 {
+				return nil, syscall.EMFILE
+			}
+			return []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(asked)})}, nil
+		}}
+		for second, want := range []string{"192.0.2.1", "192.0.2.1", "192.0.2.3"} {
+			for range 2 {
+				if got := m.own(); len(got) != 1 || got[0].String() != want || asked != second+1 {
+					t.Errorf("second %d: %v, asked %d times", second, got, asked)
+				}
+			}
+			time.Sleep(time.Second)
+		}
+	})
 }
 
 func FuzzCheck(f *testing.F) {
