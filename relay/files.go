@@ -3,8 +3,6 @@ package relay
 import (
 	"fmt"
 	"syscall"
-
-	"smtprelay/preflight/dns"
 )
 
 // filesWithout is what the process holds open with no mail under way: twenty-odd
@@ -13,7 +11,7 @@ import (
 // sync.
 const filesWithout = 40
 
-// filesAtLeast leaves room for half a dozen clients and two deliveries.
+// filesAtLeast leaves room for five clients and two deliveries.
 const filesAtLeast = 64
 
 // shares say how many descriptors each stage may use. A want of them must meet
@@ -22,6 +20,7 @@ type shares struct {
 	tables     int // of the store, kept open
 	questions  int // to DNS, at once
 	deliveries int // at once, a connection and a body each
+	idle       int // connections to exchangers that wait for work
 	clients    int // at once, a connection and a body each
 }
 
@@ -33,29 +32,29 @@ func share(limit uint64, want shares) shares {
 		tables:     min(want.tables, rest/6),
 		questions:  min(want.questions, rest/6),
 		deliveries: min(want.deliveries, rest/12),
+		idle:       min(want.idle, rest/12),
 	}
-	got.clients = min(want.clients, (rest-got.tables-got.questions-2*got.deliveries)/2)
+	got.clients = min(want.clients, (rest-got.tables-got.questions-2*got.deliveries-got.idle)/2)
 	return got
 }
 
-// apportion has the stages keep within the limit on open files, and returns how
-// many tables the store may keep open.
-func (o *Options) apportion() (tables int, err error) {
+// apportion has the stages keep within the limit on open files, and returns what
+// each may have.
+func (o *Options) apportion() (got shares, err error) {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0, &StartError{Err: fmt.Errorf("limit on open files: %w", err)}
+		return got, &StartError{Err: fmt.Errorf("limit on open files: %w", err)}
 	}
 	if limit.Cur < filesAtLeast {
-		return 0, &StartError{Err: fmt.Errorf("no more than %d files may be open at once (RLIMIT_NOFILE), and %d are needed at least: raise LimitNOFILE of the unit, or ulimit -n", limit.Cur, filesAtLeast)}
+		return got, &StartError{Err: fmt.Errorf("no more than %d files may be open at once (RLIMIT_NOFILE), and %d are needed at least: raise LimitNOFILE of the unit, or ulimit -n", limit.Cur, filesAtLeast)}
 	}
-	want := shares{tables: 990, questions: 256, deliveries: o.Queue.Workers, clients: o.Submit.Conns}
-	got := share(limit.Cur, want)
+	want := shares{tables: 990, questions: 256, deliveries: o.Queue.Workers, idle: 200, clients: o.Submit.Conns}
+	got = share(limit.Cur, want)
 	if got.clients < want.clients || got.deliveries < want.deliveries {
 		o.Log.Warn("few files may be open", "reason", fmt.Sprintf(
 			"the limit of %d open files (RLIMIT_NOFILE) leaves room for %d clients and %d deliveries at once, configured are %d and %d",
 			limit.Cur, got.clients, got.deliveries, want.clients, want.deliveries))
 	}
-	o.Submit.Conns, o.Queue.Workers = got.clients, got.deliveries
-	dns.AtOnce(got.questions)
-	return got.tables, nil
+	o.Submit.Conns, o.Queue.Workers, o.Deliver.Idle = got.clients, got.deliveries, got.idle
+	return got, nil
 }

@@ -42,14 +42,14 @@ func (r *Relay) look(ctx context.Context, f admin.Form) (admin.Look, error) {
 
 // Vigil watches DNS for a person who is mending it. It knows nothing of a relay
 // that runs.
-func Vigil(o Options) *preflight.Vigil { return preflight.NewVigil(&o.Plan, outside(o)) }
+func Vigil(o Options) *preflight.Vigil { return preflight.NewVigil(&o.Plan, outside(o, resolver(o))) }
 
 // ErrSilence says that no resolver answered.
 var ErrSilence = errors.New("DNS does not answer")
 
 // Zones is what the configuration needs of each zone, beside what stands there.
 func Zones(ctx context.Context, o Options) ([]*preflight.Zone, error) {
-	all, fs := preflight.Zones(ctx, &o.Plan, outside(o))
+	all, fs := preflight.Zones(ctx, &o.Plan, outside(o, resolver(o)))
 	silent := func(f preflight.Finding) bool {
 		return f.Check.ID == "DNS-REACHABLE" && f.Status == preflight.Unknown
 	}

@@ -28,14 +28,13 @@ func resolver(o Options) *dns.Client {
 
 // outside is the preflight's way to the world: the same resolver and the same
 // SMTP client that delivery uses, so that it judges what would happen.
-func outside(o Options) preflight.Outside {
-	c := resolver(o)
+func outside(o Options, c *dns.Client) preflight.Outside {
 	return preflight.Outside{
 		DNS: c, Asker: c, AuthorityPort: o.DNS.Port,
 		Try: deliver.NewTrier(o.Deliver, c), Probe: deliver.NewProber(o.Deliver, c),
 		Observed: preflight.NewObservations(), Resolvers: c.Servers, Lines: c.OverTCP,
 		From: func(bind netip.Addr, server netip.AddrPort) dns.Resolver {
-			return dns.NewClient([]netip.AddrPort{server}).From(bind)
+			return c.To(server).From(bind)
 		},
 	}
 }

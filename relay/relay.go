@@ -35,6 +35,7 @@ type Relay struct {
 	log    *slog.Logger
 	store  queue.Store
 	gate   *preflight.Gate
+	dns    *dns.Client
 	reg    *prometheus.Registry
 }
 
@@ -48,18 +49,19 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 	if notify == nil {
 		notify = func(string) {}
 	}
-	tables, err := o.apportion()
+	got, err := o.apportion()
 	if err != nil {
 		return nil, err
 	}
-	st, err := openStore(o, tables)
+	st, err := openStore(o, got.tables)
 	if err != nil {
 		return nil, startError(err)
 	}
 	memory := preflight.FileMemory(filepath.Join(o.State, "preflight.json"))
+	c := resolver(o).AtOnce(got.questions)
 	r := &Relay{
-		o: o, notify: notify, log: o.Log, store: st,
-		gate: preflight.NewGate(o.Plan, outside(o), memory, o.Log),
+		o: o, notify: notify, log: o.Log, store: st, dns: c,
+		gate: preflight.NewGate(o.Plan, outside(o, c), memory, o.Log),
 		reg:  prometheus.NewRegistry(),
 	}
 	r.reg.MustRegister(r.gate.Metrics())
@@ -76,7 +78,7 @@ func New(o Options, notify func(state string)) (*Relay, error) {
 // would stand then.
 func Preflight(ctx context.Context, o Options, edits ...dns.Edit) *preflight.Report {
 	at := time.Now()
-	out := outside(o)
+	out := outside(o, resolver(o))
 	findings, questions := preflight.Run(ctx, &o.Plan, preflight.Suppose(out, edits))
 	r := preflight.Judge(o.Plan.Learn(out.Observed, time.Now()), findings, at)
 	r.Took, r.Questions = time.Since(at), questions
@@ -89,7 +91,7 @@ func Preflight(ctx context.Context, o Options, edits ...dns.Edit) *preflight.Rep
 
 // Trace goes the way from the root of DNS to the name of each source's address.
 func Trace(ctx context.Context, o Options, r *preflight.Report) []preflight.Trace {
-	return preflight.Walks(ctx, r.Plan, outside(o))
+	return preflight.Walks(ctx, r.Plan, outside(o, resolver(o)))
 }
 
 // Run serves until ctx ends, then drains: nothing accepted is lost, whatever
@@ -162,7 +164,7 @@ func (r *Relay) deliverer(ours []net.Addr) *deliver.Deliverer {
 			o.Listeners = append(o.Listeners, ap)
 		}
 	}
-	return deliver.New(o, r.gate, resolver(r.o))
+	return deliver.New(o, r.gate, r.dns)
 }
 
 // wake has the queue try again what waits for the preflight, whenever that says

@@ -29,22 +29,39 @@ const (
 type Client struct {
 	servers func() []netip.AddrPort
 	good    atomic.Uint32 // index of the server that gave the last definite answer
-	from    netip.Addr    // local address; zero: any
+	way     way
 }
+
+// atOnce is how many questions a new client has out at once.
+const atOnce = 256
 
 // NewClient takes the resolvers in the order in which they are to be asked. Their
 // AD bit is believed only from loopback: on any other way it can be set by whoever
 // stands between (RFC 6840 section 5.8, RFC 3655 section 3).
 func NewClient(servers []netip.AddrPort) *Client {
-	return &Client{servers: func() []netip.AddrPort { return servers }}
+	return newClient(func() []netip.AddrPort { return servers }, atOnce)
+}
+
+func newClient(servers func() []netip.AddrPort, n int) *Client {
+	return &Client{servers: servers, way: way{places: make(chan struct{}, n)}}
+}
+
+// AtOnce is a client of the same servers that has no more than n questions out at
+// once, and so many sockets, together with those that are made of it. A new one: 256.
+func (c *Client) AtOnce(n int) *Client { return newClient(c.servers, n) }
+
+// To is a client of other servers that has its questions counted with those of c.
+func (c *Client) To(servers ...netip.AddrPort) *Client {
+	return &Client{servers: func() []netip.AddrPort { return servers }, way: c.way}
 }
 
 // Servers are the resolvers, in the order in which they are to be asked.
 func (c *Client) Servers() []netip.AddrPort { return c.servers() }
 
-// From is a client of the same servers that asks from a local address.
+// From is a client of the same servers that asks from a local address. Its questions
+// are counted with those of c.
 func (c *Client) From(local netip.Addr) *Client {
-	return &Client{servers: c.servers, from: local}
+	return &Client{servers: c.servers, way: way{local, c.way.places}}
 }
 
 // Query asks the resolvers in turn until one gives a definite answer, and follows
@@ -99,7 +116,7 @@ func (c *Client) step(ctx context.Context, a Answer, servers []netip.AddrPort, r
 			break
 		}
 		server := servers[n%len(servers)]
-		next, open := a.put(ctx, c.from, server, recurse)
+		next, open := a.put(ctx, c.way, server, recurse)
 		if open || next.Outcome != Temp && next.Outcome != Broken || next.looped() {
 			c.remember(server)
 			return next, open
@@ -140,15 +157,15 @@ func worse(a, b Answer) Answer {
 
 // put is one question to one server: by UDP, by TCP where UDP cannot carry the
 // answer, and without EDNS where the server does not know that (RFC 6891 section 7).
-func (a Answer) put(ctx context.Context, from netip.Addr, server netip.AddrPort, recurse bool) (Answer, bool) {
+func (a Answer) put(ctx context.Context, w way, server netip.AddrPort, recurse bool) (Answer, bool) {
 	a.Rcode, a.Detail, a.Server, a.TCP, a.Auth, a.Outcome = "", "", "", false, false, Temp
 	a.Referral = nil
 	q := ask(a.Name, a.Type, recurse)
 	began := time.Now()
-	m, tcp, err := exchange(ctx, from, server, q)
+	m, tcp, err := w.exchange(ctx, server, q)
 	if err == nil && ignorant(m.Rcode) {
 		q.Extra = nil
-		m, tcp, err = exchange(ctx, from, server, q)
+		m, tcp, err = w.exchange(ctx, server, q)
 	}
 	a.RTT, a.TCP = time.Since(began), tcp
 	if errors.Is(err, errPacket) {
@@ -220,7 +237,7 @@ func (c *Client) OverTCP(ctx context.Context) []Line {
 	for i, server := range servers {
 		lines[i].Server = server
 		all.Go(func() {
-			_, err := over(ctx, "tcp", netip.Addr{}, server, ask("", TypeNS, true), tcpTry)
+			_, err := way{places: c.way.places}.over(ctx, "tcp", server, ask("", TypeNS, true), tcpTry)
 			if err != nil {
 				lines[i].Err, lines[i].Closed = reason(err), errors.Is(err, syscall.ECONNREFUSED)
 			}

@@ -392,3 +392,39 @@ func TestAskOneServer(t *testing.T) {
 		t.Errorf("a server without authority: %v", err)
 	}
 }
+
+// A client has so many questions out and no more, together with those made of it, and
+// who waits for a place waits no longer than it wants to.
+func TestAtOnce(t *testing.T) {
+	arrived, release := make(chan struct{}, 10), make(chan struct{})
+	e := startEvil(t, func(q *mdns.Msg, tcp bool) [][]byte {
+		arrived <- struct{}{}
+		<-release
+		return [][]byte{pack(reply(q, 0, "a.test. 60 A 127.0.0.1"))}
+	})
+	c := client(e.addr).AtOnce(1)
+	first := make(chan error, 1)
+	go func() {
+		_, err := c.Query(t.Context(), "a.test", dns.TypeA)
+		first <- err
+	}()
+	<-arrived
+	for name, other := range map[string]*dns.Client{"itself": c, "from": c.From(netip.MustParseAddr("127.0.0.1")), "to": c.To(e.addr)} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		a, err := other.Query(ctx, "a.test", dns.TypeA)
+		cancel()
+		if !errors.Is(err, dns.ErrTemporary) || a.Detail != "timeout" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	close(release)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Query(t.Context(), "a.test", dns.TypeA); err != nil {
+		t.Errorf("once there is a place: %v", err)
+	}
+	if n := len(e.questions()); n != 2 { // those before it would have come before it
+		t.Errorf("%d questions were sent", n)
+	}
+}

@@ -23,10 +23,10 @@ var errHalf = errors.New("the answer is cut short even over TCP")
 
 // exchange puts a question to one server. An answer that is cut short, or mangled
 // on the way, is fetched again over TCP.
-func exchange(ctx context.Context, from netip.Addr, server netip.AddrPort, q *dns.Msg) (m *dns.Msg, tcp bool, err error) {
-	m, err = over(ctx, "udp", from, server, q, udpTry)
+func (w way) exchange(ctx context.Context, server netip.AddrPort, q *dns.Msg) (m *dns.Msg, tcp bool, err error) {
+	m, err = w.over(ctx, "udp", server, q, udpTry)
 	if errors.Is(err, errPacket) || err == nil && m.Truncated {
-		m, err = over(ctx, "tcp", from, server, q, tcpTry)
+		m, err = w.over(ctx, "tcp", server, q, tcpTry)
 		if err == nil && m.Truncated {
 			err = errHalf
 		}
@@ -35,19 +35,18 @@ func exchange(ctx context.Context, from netip.Addr, server netip.AddrPort, q *dn
 	return m, false, err
 }
 
-// sockets has a place for each question on its way, in the whole process.
-var sockets = make(chan struct{}, 256)
-
-// AtOnce sets how many questions may be on their way at once, in the whole
-// process: each has a socket. Default 256. It is called before the first question.
-func AtOnce(n int) { sockets = make(chan struct{}, n) }
+// way is how questions leave.
+type way struct {
+	from   netip.Addr    // local address; zero: any
+	places chan struct{} // for the questions that are out, each of which has a socket
+}
 
 // over makes one try, on a socket (and so from a port) and with an id of its own:
 // both have to be guessed by who wants to forge an answer (RFC 5452 section 4).
-func over(ctx context.Context, network string, from netip.Addr, server netip.AddrPort, q *dns.Msg, limit time.Duration) (*dns.Msg, error) {
+func (w way) over(ctx context.Context, network string, server netip.AddrPort, q *dns.Msg, limit time.Duration) (*dns.Msg, error) {
 	select {
-	case sockets <- struct{}{}:
-		defer func() { <-sockets }()
+	case w.places <- struct{}{}:
+		defer func() { <-w.places }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -59,7 +58,7 @@ func over(ctx context.Context, network string, from netip.Addr, server netip.Add
 	if err != nil {
 		return nil, err
 	}
-	conn, err := connect(ctx, network, from, server, by)
+	conn, err := connect(ctx, network, w.from, server, by)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ const (
 // NewSystemClient asks the resolvers that the system names, of this moment: a machine
 // that starts without a network names others once it has one.
 func NewSystemClient() *Client {
-	return &Client{servers: follow(resolvConf, rereadConf)}
+	return newClient(follow(resolvConf, rereadConf), atOnce)
 }
 
 // follow reads the file again every so often. While it cannot be read what it said

@@ -57,10 +57,6 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 	if port == 0 {
 		port = 25
 	}
-	idle := o.Idle
-	if idle == 0 {
-		idle = 1000
-	}
 	r = dns.NewCache(r, maxAnswers)
 	return &Deliverer{
 		gate:   g,
@@ -68,8 +64,8 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		c:      c,
 		smart:  newSmart(o, r),
 		taken:  newTaken(),
-		pool:   pool{most: idle},
 		limits: o.Limits,
+		pool:   pool{most: cmp.Or(o.Idle, 200)},
 		log:    c.log,
 	}
 }

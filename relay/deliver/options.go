@@ -18,6 +18,7 @@ type Options struct {
 	SmartHosts []preflight.SmartHost
 	SmartEHLO  string   // EHLO name towards smart hosts when no source is configured
 	Limits     []Limit  // the first that covers a destination counts
+	Idle       int      // connections that may wait for work at once; default 200
 	Timeouts   Timeouts // zero fields: RFC 5321 section 4.5.3.2
 	Log        *slog.Logger
 }

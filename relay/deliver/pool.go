@@ -9,19 +9,16 @@ import (
 	"time"
 )
 
-const (
-	// idleFor is how long an open connection waits for mail of another destination.
-	idleFor = 3 * time.Second
-	// idleMost is how many of them wait, in all.
-	idleMost = 200
-)
+// idleFor is how long an open connection waits for mail of another destination.
+const idleFor = 3 * time.Second
 
 // pool keeps sessions that have no work, for a moment: mail for another domain of
 // the same exchanger, or the next message for this one, needs no new connection.
 type pool struct {
+	most   int // that wait, in all
 	mu     sync.Mutex
 	idle   map[place][]*session
-	n      int
+	n      int // of idle, and of those that say goodbye
 	closed bool
 }
 
@@ -35,7 +32,7 @@ func (p *pool) put(s *session) {
 func (p *pool) add(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.n >= idleMost || !s.unhook() {
+	if p.closed || p.n >= p.most || !s.unhook() {
 		return false
 	}
 	if p.idle == nil {
@@ -46,6 +43,7 @@ func (p *pool) add(s *session) bool {
 	s.expiry = time.AfterFunc(idleFor, func() {
 		if p.remove(s) {
 			s.quit()
+			p.less()
 		}
 	})
 	return true
@@ -74,6 +72,7 @@ func (p *pool) last(h hop, domain string) *session {
 	for i, s := range slices.Backward(p.idle[at]) {
 		if s.serves(h) && s.admits(domain) {
 			p.drop(at, i)
+			p.n--
 			return s
 		}
 	}
@@ -99,6 +98,11 @@ func (p *pool) drop(at place, i int) {
 	} else {
 		p.idle[at] = all
 	}
+}
+
+func (p *pool) less() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.n--
 }
 

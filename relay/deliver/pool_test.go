@@ -91,6 +91,22 @@ func TestClosedWhileIdle(t *testing.T) {
 	}
 }
 
+// No more connections wait than may; the others end at once, in good order.
+func TestFewWait(t *testing.T) {
+	w := newWorld(t, "$ORIGIN one.test.\n@ MX 10 mx\nmx A 127.0.0.2\n$ORIGIN two.test.\n@ MX 10 mx\nmx A 127.0.0.3\n")
+	w.o.Idle = 1
+	a, b := w.mx("127.0.0.2", ""), w.mx("127.0.0.3", "")
+	w.put(queue.Message{}, hello, "x@one.test")
+	d := w.deliverer()
+	defer d.Close()
+	w.runOn(d, 1)
+	w.put(queue.Message{}, hello, "x@two.test")
+	w.runOn(d, 1)
+	if first, second := verbs(a.Conns()[0].Commands), verbs(b.Conns()[0].Commands); strings.HasSuffix(first, "QUIT") || !strings.HasSuffix(second, "QUIT") {
+		t.Errorf("the first said %s, the second %s", first, second)
+	}
+}
+
 // A session is used for what is alike only: host, name of ours, what it must prove.
 func TestServes(t *testing.T) {
 	h := hop{host: "mx1.dest.test", source: "wan4", ehlo: "mail.example.test", login: &login{user: "u", password: "p"}}
