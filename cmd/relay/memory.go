@@ -33,7 +33,7 @@ const (
 func holdMemory() (release func()) {
 	limit := debug.SetMemoryLimit(-1)
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryLimit("/"))
+		debug.SetMemoryLimit(heapLimit(memoryLimit("/"), beside))
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -94,8 +94,7 @@ func collected() <-chan struct{} {
 // memoryLimit is what the heap and all around it should stay below: three
 // quarters of what the control groups allow (cgroups(7)), since the kernel
 // counts the program and the buffers of sockets and files to them; none where
-// they allow all. The runtime then collects more often, rather than be killed.
-// In a build with cgo the store's buffers, some 70 MiB, come on top.
+// they allow all.
 func memoryLimit(root string) int64 {
 	limit := int64(math.MaxInt64)
 	groups, _ := os.ReadFile(filepath.Join(root, "proc/self/cgroup"))
@@ -124,4 +123,13 @@ func memoryLimit(root string) int64 {
 		}
 	}
 	return limit
+}
+
+// heapLimit leaves room for what lies beside the runtime's memory, unless that were more
+// than half of all. The runtime then collects more often, rather than be killed.
+func heapLimit(limit, beside int64) int64 {
+	if limit == math.MaxInt64 {
+		return limit
+	}
+	return max(limit-beside, limit/2)
 }

@@ -85,7 +85,7 @@ socket = "%[1]s/admin"
 					break
 				}
 			}
-			if got, want := runtimeSays("/gc/gomemlimit:bytes"), uint64(memoryLimit("/")); got != want {
+			if got, want := runtimeSays("/gc/gomemlimit:bytes"), uint64(heapLimit(memoryLimit("/"), beside)); got != want {
 				t.Errorf("limit %d, want %d", got, want)
 			}
 			stop()
@@ -116,6 +116,20 @@ func runtimeSays(name string) uint64 {
 	s := []metrics.Sample{{Name: name}}
 	metrics.Read(s)
 	return s[0].Value.Uint64()
+}
+
+func TestHeapLimit(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct{ limit, beside, want int64 }{
+		{math.MaxInt64, 72 * mib, math.MaxInt64},
+		{192 * mib, 0, 192 * mib},
+		{192 * mib, 72 * mib, 120 * mib},
+		{48 * mib, 72 * mib, 24 * mib},
+	} {
+		if got := heapLimit(c.limit, c.beside); got != c.want {
+			t.Errorf("%d MiB, of them %d beside: %d, want %d", c.limit/mib, c.beside/mib, got, c.want)
+		}
+	}
 }
 
 func TestMemoryLimit(t *testing.T) {
