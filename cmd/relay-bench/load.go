@@ -85,9 +85,11 @@ func (c *client) send(ctx context.Context, id int) error {
 		return err
 	}
 	c.book.dotted[id] = c.book.now()
-	err := c.hear("250")
+	if err := c.hear("250"); err != nil {
+		return err
+	}
 	c.book.acked[id] = c.book.now()
-	return err
+	return nil
 }
 
 // dialer asks for no keep-alive: that is four system calls for each connection.

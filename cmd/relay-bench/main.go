@@ -9,8 +9,8 @@
 // directory of its own on the same file system, which must be on a disk, and its processes
 // in a control group of their own, which counts the time of all of them; the kernel's trace
 // points count their fsync and fdatasync. The systems take turns, each run begins with an
-// empty queue, and no figure is given of a run in which a message was lost, doubled or
-// changed.
+// empty queue, and no figure is given of a run in which a message was doubled or changed;
+// what does not arrive in time is counted.
 //
 //	relay-bench                    all of it; writes docs/benchmarks.md
 //	relay-bench -workloads W1,W2 -scale 0.1 -only relay -profile DIR
