@@ -19,8 +19,7 @@ const filesAtLeast = 64
 type shares struct {
 	tables     int // of the store, kept open
 	questions  int // to DNS, at once
-	deliveries int // at once, a connection and a body each
-	idle       int // connections to exchangers that wait for work
+	deliveries int // at once, a connection and a body each, and one that waits for the next message
 	clients    int // at once, a connection and a body each
 }
 
@@ -32,9 +31,8 @@ func share(limit uint64, want shares) shares {
 		tables:     min(want.tables, rest/6),
 		questions:  min(want.questions, rest/6),
 		deliveries: min(want.deliveries, rest/12),
-		idle:       min(want.idle, rest/12),
 	}
-	got.clients = min(want.clients, (rest-got.tables-got.questions-2*got.deliveries-got.idle)/2)
+	got.clients = min(want.clients, (rest-got.tables-got.questions-3*got.deliveries)/2)
 	return got
 }
 
@@ -48,13 +46,13 @@ func (o *Options) apportion() (got shares, err error) {
 	if limit.Cur < filesAtLeast {
 		return got, &StartError{Err: fmt.Errorf("no more than %d files may be open at once (RLIMIT_NOFILE), and %d are needed at least: raise LimitNOFILE of the unit, or ulimit -n", limit.Cur, filesAtLeast)}
 	}
-	want := shares{tables: 990, questions: 256, deliveries: o.Queue.Workers, idle: 200, clients: o.Submit.Conns}
+	want := shares{tables: 990, questions: 256, deliveries: o.Queue.Workers, clients: o.Submit.Conns}
 	got = share(limit.Cur, want)
 	if got.clients < want.clients || got.deliveries < want.deliveries {
 		o.Log.Warn("few files may be open", "reason", fmt.Sprintf(
 			"the limit of %d open files (RLIMIT_NOFILE) leaves room for %d clients and %d deliveries at once, configured are %d and %d",
 			limit.Cur, got.clients, got.deliveries, want.clients, want.deliveries))
 	}
-	o.Submit.Conns, o.Queue.Workers, o.Deliver.Idle = got.clients, got.deliveries, got.idle
+	o.Submit.Conns, o.Queue.Workers, o.Deliver.Idle = got.clients, got.deliveries, got.deliveries
 	return got, nil
 }

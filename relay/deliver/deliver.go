@@ -64,8 +64,8 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		c:      c,
 		smart:  newSmart(o, r),
 		taken:  newTaken(),
+		pool:   pool{most: cmp.Or(o.Idle, 1000)},
 		limits: o.Limits,
-		pool:   pool{most: cmp.Or(o.Idle, 200)},
 		log:    c.log,
 	}
 }

@@ -15,7 +15,7 @@ const idleFor = 3 * time.Second
 // pool keeps sessions that have no work, for a moment: mail for another domain of
 // the same exchanger, or the next message for this one, needs no new connection.
 type pool struct {
-	most   int // that wait, in all
+	most   int // of them, in all
 	mu     sync.Mutex
 	idle   map[place][]*session
 	n      int // of idle, and of those that say goodbye
