@@ -66,7 +66,7 @@ func dkimKey(ctx context.Context, path, config, state string) (record string, er
 }
 
 // relaySettings leaves everything as it comes but what a lab must set: names, addresses
-// and ports, and that nobody outside is asked.
+// and ports, that nobody outside is asked, and as many connections as Postfix may have.
 func relaySettings(l *lab, dir string, dkim bool) string {
 	key := ""
 	if dkim {
