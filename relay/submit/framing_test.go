@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,14 +19,20 @@ func TestOnlyCRLFDotCRLFEndsAMessage(t *testing.T) {
 	ends := []string{"\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r\n", "\r\n.\r", "\r.\r", "\r\r\n.\r\r\n", "\r\n\x00.\r\n", "\n.\r", "\r\n.\r\r\n"}
 	smuggled := "MAIL FROM:<ceo@victim.example>\r\nRCPT TO:<x@victim.example>\r\nDATA\r\nFrom: ceo@victim.example\r\n\r\nsmuggled\r\n.\r\n"
 	for _, end := range ends {
-		for _, cut := range []string{"whole", "octets", "edges"} {
+		cuts := []string{"whole", "octets"}
+		for i := range len(end) + 1 { // of its octets the last so many are beyond the edge of what is read at once
+			cuts = append(cuts, fmt.Sprint("edge ", i))
+		}
+		for _, cut := range cuts {
 			t.Run(fmt.Sprintf("%q %s", end, cut), func(t *testing.T) {
 				before := len(h.box.all())
 				c := h.dial(t)
 				c.begin()
 				msg := head
-				if cut == "edges" {
-					msg += strings.Repeat("0123456789abcde\n", (4096-len(head))/16) + strings.Repeat("y", (4096-len(head))%16-1)
+				if beyond, ok := strings.CutPrefix(cut, "edge "); ok {
+					n, _ := strconv.Atoi(beyond)
+					pad := maxAhead - len(head) - len("first") - len(end) + n
+					msg += strings.Repeat("0123456789abcde\n", pad/16) + strings.Repeat("y", pad%16)
 				}
 				msg += "first" + end + smuggled
 				if cut == "octets" {
@@ -56,6 +63,30 @@ func TestOnlyCRLFDotCRLFEndsAMessage(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What comes with the end of a message, in one piece with it, is for the next command,
+// wherever the edge of what is read at once falls.
+func TestCommandsBehindTheEnd(t *testing.T) {
+	h := start(t, trusting())
+	c := h.dial(t)
+	c.do("EHLO c", "250")
+	const end = "\r\n.\r\nNOOP\r\nMAIL FROM:<alice@example.com>\r\nRCPT TO:<bob@example.net>\r\nDATA\r\n"
+	c.envelope()
+	c.do("DATA", "354")
+	for beyond := range len(end) + 1 {
+		pad := maxAhead - len(head) - len(end) + beyond
+		c.send(head + strings.Repeat("0123456789abcde\n", pad/16) + strings.Repeat("y", pad%16) + end)
+		for _, want := range []string{"250 2.0.0 queued", "250", "250", "250", "354"} {
+			c.want(want)
+		}
+	}
+	c.send(head + "last\r\n.\r\nQUIT\r\n")
+	c.want("250 2.0.0 queued")
+	c.want("221")
+	if n := len(h.box.all()); n != len(end)+2 {
+		t.Errorf("%d messages, want %d", n, len(end)+2)
 	}
 }
 
