@@ -82,7 +82,7 @@ const (
 	maxSessions = 3               // that got as far as a transaction
 	maxRenewed  = 10              // connections to one address in place of one that settled nobody
 	patience    = 5 * time.Minute // after that no further exchanger is begun with
-	fresh       = 10 * time.Minute
+	fresh       = time.Minute     // so long exchangers stand; the cache knows for how long their records do
 )
 
 // Deliver works until nothing is due at the destination. Its error means that
