@@ -82,7 +82,8 @@ func TestReverse(t *testing.T) {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"mail.example.net.", `a\.b.example`, `\065.b`, "bücher。example", "xn--a.b", ".", "a..b", "\xff", "[::1]", "a b\t.c", `\`, `\25`, "ẞ.de", "１.２"} {
+	for _, s := range []string{"mail.example.net.", `a\.b.example`, `\065.b`, "bücher。example", "xn--a.b", ".", "a..b", "\xff", "[::1]", "a b\t.c", `\`, `\25`, "ẞ.de", "１.２",
+		strings.Repeat("a", 63) + ".b", strings.Repeat("a", 64) + ".b", strings.Repeat("a.", 126) + "a", strings.Repeat("a.", 127) + "a", "_dmarc.b-.-c"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -92,6 +93,9 @@ func FuzzNames(f *testing.F) {
 		}
 		if again, err := dns.Canonical(c); again != c || err != nil {
 			t.Errorf("%q -> %q -> %q, %v", s, c, again, err)
+		}
+		if long, err := dns.Canonical(strings.ToUpper(c)); long != c || err != nil { // by the wire, where c may not be
+			t.Errorf("%q -> %q, in capitals %q, %v", s, c, long, err)
 		}
 		for i := range len(c) {
 			if c[i] <= ' ' && c[i] != ' ' || c[i] > '~' || 'A' <= c[i] && c[i] <= 'Z' {
