@@ -4,8 +4,10 @@ import "bytes"
 
 // dots is where the reading of a DATA body stands. Only CRLF.CRLF ends it, and
 // a dot at the start of a line is there for that reason alone (RFC 5321
-// sections 4.1.1.4 and 4.5.2). go-smtp reads the same way, but an octet at a
-// time, and it drops a CR after a leading dot: here that stays, to be refused.
+// sections 4.1.1.4 and 4.5.2). The LF of CRCRLF ends no line: who sends that may
+// not have stuffed the dot behind it, and is refused at the end. go-smtp reads the
+// same way, but an octet at a time, and it drops a CR after a leading dot: here
+// that stays, to be refused.
 type dots int
 
 const (
