@@ -1,6 +1,9 @@
 package submit
 
-import "bytes"
+import (
+	"bytes"
+	"io"
+)
 
 // dots is where the reading of a DATA body stands. Only CRLF.CRLF ends it, and
 // a dot at the start of a line is there for that reason alone (RFC 5321
@@ -60,4 +63,31 @@ func (s *dots) unstuff(p, b []byte) (n, used int) {
 		}
 	}
 	return n, used
+}
+
+// data reads the body of a DATA command, up to its end, which is io.EOF.
+type data struct{ d *dialogue }
+
+func (r data) Read(p []byte) (n int, err error) {
+	d := r.d
+	for n == 0 && len(p) > 0 {
+		if d.dots == ended {
+			return 0, io.EOF
+		}
+		if d.cut {
+			return 0, io.ErrUnexpectedEOF
+		}
+		if err := d.peek(); err != nil {
+			d.cut = true
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		b, _ := d.in.Peek(d.in.Buffered())
+		var used int
+		n, used = d.dots.unstuff(p, b)
+		d.in.Discard(used) //nolint:errcheck // it is buffered
+	}
+	return n, nil
 }
