@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"smtprelay/queue"
 	"smtprelay/queue/queuetest"
@@ -259,6 +260,44 @@ func TestMaybeDuplicate(t *testing.T) {
 	}
 	if got := log.String(); strings.Count(got, "maybe duplicate") != 1 || !strings.Contains(got, "id="+string(a)) {
 		t.Fatalf("%s was being sent, %s was settled; the log says:\n%s", a, b, got)
+	}
+}
+
+// While the marks are begun anew too: whenever the process is killed, all whom a
+// message may reach twice are known.
+func TestRenewedMarksOutliveAKill(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	var disk watched
+	s := mustOpen(t, disk.wrap(mem), "queue", Options{})
+	const n = 3
+	for range n {
+		commit(t, s, nil, "a.example")
+	}
+	l := lease(t, s)
+	for _, j := range must(s.Take(t.Context(), l, n)) {
+		if err := s.Sending(t.Context(), l, j.Message.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var killed []*vfs.MemFS
+	disk.watch(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.Contains(op.Path, "sending") {
+			killed = append(killed, kill(mem))
+		}
+		return nil
+	})
+	if err := s.renewMarks(); err != nil {
+		t.Fatal(err)
+	}
+	disk.watch(nil)
+	if len(killed) < 3 {
+		t.Fatalf("only %d writes seen", len(killed))
+	}
+	for i, left := range append(killed, kill(mem)) {
+		s := mustOpen(t, left, "queue", Options{})
+		if st, err := s.Stat(t.Context()); err != nil || st.Twice != n {
+			t.Errorf("killed before write %d: %d may be duplicates, want %d, %v", i, st.Twice, n, err)
+		}
 	}
 }
 
