@@ -280,14 +280,18 @@ func (a *admission) flush() error {
 		return errClosed
 	default:
 	}
+	twice := 0
+	for i := range a.ready {
+		twice += a.s.mayComeTwice(&a.ready[i])
+	}
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
 	for i := range a.ready {
 		x := &a.ready[i]
 		a.s.ids.seen(x.id)
 		a.s.index.add(x.id, x.submitter, x.file, x.rcpts)
-		a.s.countTwice(x)
 	}
+	a.s.twice += twice
 	a.ready = a.ready[:0]
 	return nil
 }

@@ -73,20 +73,21 @@ func readMarks(text []byte) map[rcptName]int {
 	return marked
 }
 
-// countTwice counts and logs those recipients of a message of whom it is not known
-// what came of the last final dot. s.mu is held.
-func (s *Store) countTwice(x *admitted) {
+// mayComeTwice counts and logs those recipients of a message of whom it is not
+// known what came of the last final dot.
+func (s *Store) mayComeTwice(x *admitted) (count int) {
 	if len(s.loading.marked) == 0 {
-		return
+		return 0
 	}
 	for i := range x.rcpts {
 		r := &x.rcpts[i]
 		tries, ok := s.loading.marked[rcptName{x.id, uint32(r.n)}]
 		if ok && tries == int(countTries(r.tries)) && r.state == waiting {
-			s.twice++
+			count++
 			s.log.Warn("maybe duplicate", "id", x.name, "domain", r.domain, "tries", tries)
 		}
 	}
+	return count
 }
 
 // mark names a recipient, and the try.

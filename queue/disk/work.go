@@ -163,12 +163,13 @@ const unreadable = 5 * time.Minute
 // says that they are damaged, so that they do not hold up the destination's other
 // mail. Only the index knows: after a restart they are due.
 func (s *Store) putAside(l queue.Lease, id uint64, ns []int, why error) {
+	s.log.Warn("message not readable", "id", formatID(id), "err", why)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log.Warn("message not readable", "id", formatID(id), "err", why)
+	last := ref(0)
 	for _, n := range ns {
-		r := s.index.find(id, n)
-		if r == 0 {
+		_, r := s.index.seek(last, id, n)
+		if last = r; r == 0 {
 			continue
 		}
 		if it := s.index.at(r); s.isTaken(it, l) && it.state == waiting {
