@@ -210,26 +210,52 @@ func TestDefaultMinFree(t *testing.T) {
 	}
 }
 
+// No ID is given twice, though the wall clock is put back and the messages are
+// gone without a trace.
 func TestIDsGoOn(t *testing.T) {
-	mem := vfs.NewMem()
+	mem := vfs.NewCrashableMem()
+	var last queue.ID
+	deliver := func(s *Store) {
+		t.Helper()
+		id := commit(t, s, nil, "a.example")
+		if id <= last || len(id) != idLen {
+			t.Fatalf("ID %s after %s", id, last)
+		}
+		last = id
+		l := lease(t, s)
+		must(s.Take(t.Context(), l, 1))
+		if err := errors.Join(s.Settle(t.Context(), l, queue.Result{ID: id, State: queue.Delivered}), s.Release(t.Context(), l, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := mustOpen(t, mem, "queue", Options{})
-	s.ids.seen(1 << 59) // as if the wall clock had been years ahead
-	first := commit(t, s, nil, "a.example")
-	second := commit(t, s, nil, "a.example")
-	l := lease(t, s)
-	if _, err := s.Take(t.Context(), l, 2); err != nil {
-		t.Fatal(err)
+	for years := range uint64(3) {
+		s.ids.seen((years + 2) << 57) // as if the wall clock had been so far ahead
+		deliver(s)
+		deliver(s)
+		mem = kill(mem)
+		s = mustOpen(t, mem, "queue", Options{})
+		deliver(s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, mem, "queue", Options{})
+		deliver(s)
 	}
-	if err := s.Settle(t.Context(), l, queue.Result{ID: first, State: queue.Delivered}, queue.Result{ID: second, State: queue.Delivered}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = mustOpen(t, mem, "queue", Options{})
-	third := commit(t, s, nil, "a.example")
-	if first >= second || second >= third || len(third) != idLen {
-		t.Fatalf("IDs %s, %s and, after a restart, %s", first, second, third)
+}
+
+// Starts in a row do not let the IDs run away from the time.
+func TestIDsKeepToTheTime(t *testing.T) {
+	mem := vfs.NewMem()
+	for range 20 {
+		s := mustOpen(t, mem, "queue", Options{})
+		id := commit(t, s, nil, "a.example")
+		if v, _ := parseID(string(id)); v > idAt(time.Now().Add(idsTime+time.Second)) {
+			t.Fatalf("ID %s is ahead of the time", id)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
