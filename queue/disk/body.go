@@ -81,37 +81,47 @@ func (s *Store) sweep() error {
 			s.log.Warn("foreign file left alone", "err", err)
 			continue
 		}
+		var orphans []queue.ID
 		for _, n := range names {
 			if s.closed.Load() {
 				return errClosed
 			}
-			if err := s.sweepFile(d, n); err != nil {
+			is, err := s.isOrphan(d, n)
+			if err != nil {
 				return err
 			}
+			if is {
+				orphans = append(orphans, queue.ID(n))
+			}
 		}
+		if len(orphans) == 0 {
+			continue
+		}
+		if err := s.sync(); err != nil { // what the operator removes this moment may not be gone for good yet
+			return err
+		}
+		s.removeBodies(orphans)
 	}
 	return nil
 }
 
-func (s *Store) sweepFile(dir, name string) error {
+// isOrphan says whether no message names a body file.
+func (s *Store) isOrphan(dir, name string) (bool, error) {
 	v, ok := parseID(name)
 	if !ok || name[idLen-2:] != dir {
 		s.log.Warn("foreign file left alone", "err", s.path("bodies", dir, name))
-		return nil
+		return false, nil
 	}
 	s.ids.seen(v)
 	// In this order: a draft is in the index before it is none any more.
 	if s.isDraft(queue.ID(name)) || s.known(v) {
-		return nil
+		return false, nil
 	}
 	_, err := s.get([]byte(quarantineMsg + name))
-	if !errors.Is(err, pebble.ErrNotFound) {
-		return err
+	if errors.Is(err, pebble.ErrNotFound) {
+		return true, nil
 	}
-	if err := s.fs.Remove(s.path("bodies", dir, name)); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil // it was delivered this moment
+	return false, err
 }
 
 // Body opens the stored body. A small one is verified before it is returned, a
