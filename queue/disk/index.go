@@ -210,13 +210,22 @@ func (x *index) add(id uint64, submitter string, file bool, all []newcomer) {
 	}
 }
 
-// find returns a recipient, 0 when it is not there.
-func (x *index) find(id uint64, n int) ref {
-	r := x.roll.find(id)
-	for r != 0 && int(x.at(r).n) != n {
-		r = x.at(r).next
+// seek finds a recipient, 0 when it is not there, and the one before it in its
+// message, 0 when it is the first. It begins at from if that is one of the same
+// message with a lower n: who looks for many in their order gives the last he found.
+func (x *index) seek(from ref, id uint64, n int) (before, r ref) {
+	if from != 0 && x.at(from).id == id && int(x.at(from).n) < n {
+		before, r = from, x.at(from).next
+	} else {
+		r = x.roll.find(id)
 	}
-	return r
+	for r != 0 && int(x.at(r).n) < n {
+		before, r = r, x.at(r).next
+	}
+	if r != 0 && int(x.at(r).n) != n {
+		r = 0
+	}
+	return before, r
 }
 
 // rcpts goes through the recipients of a message.
@@ -360,7 +369,7 @@ func (x *index) fail(r ref) {
 }
 
 // take hands out the oldest message of whose line it is, to those of its recipients
-// at d that are due. There is one.
+// at d that are due, in their order. There is one.
 func (x *index) take(d *destination) (id uint64, ns []int) {
 	i := d.turn()
 	sub := d.lines[i].sub
@@ -418,19 +427,18 @@ func (x *index) touch(r ref, state byte, due time.Duration, _ int) {
 	it.state, it.due = state, due
 }
 
-// drop takes a recipient out of the index, and its message with the last one.
-func (x *index) drop(r ref) {
+// drop takes a recipient out of the index, and its message with the last one. before
+// is the one before it, as seek found it.
+func (x *index) drop(before, r ref) {
 	x.lift(r)
 	it := x.at(r)
 	d := x.destOf(it)
-	if head := x.roll.find(it.id); head != r {
-		for x.at(head).next != r {
-			head = x.at(head).next
-		}
-		x.at(head).next = it.next
-	} else if it.next != 0 {
+	switch {
+	case before != 0:
+		x.at(before).next = it.next
+	case it.next != 0:
 		x.roll.put(it.id, it.next)
-	} else {
+	default:
 		x.roll.remove(it.id)
 	}
 	x.subs.drop(it.sub)

@@ -95,11 +95,11 @@ func (s *Store) Park(_ context.Context, l queue.Lease, rs ...queue.Result) error
 	if err != nil {
 		return err
 	}
-	x := &s.index
+	x, last := &s.index, ref(0)
 	for _, q := range rs {
 		id, _ := parseID(string(q.ID))
-		r := x.find(id, q.N)
-		if r == 0 { // removed meanwhile
+		_, r := x.seek(last, id, q.N)
+		if last = r; r == 0 { // removed meanwhile
 			continue
 		}
 		it := x.at(r)

@@ -122,7 +122,7 @@ func (s *Store) copyTo(fresh *pebble.DB) error {
 	return fresh.Set([]byte(formKey), []byte(form), pebble.Sync)
 }
 
-// rcptsOf returns the recipients of a message.
+// rcptsOf returns the recipients of a message, in their order.
 func (s *Store) rcptsOf(id uint64) (ns []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
