@@ -505,10 +505,19 @@ func (x *index) vacate(d *destination, then time.Duration) {
 	x.fix(d)
 }
 
-// ripen makes due what has waited for its time.
+// ripeAtOnce is how much mail is made due before somebody else has his turn.
+const ripeAtOnce = 4096
+
+// ripen makes due what has waited for its time, or, if that is very much, what
+// waited longest; not a part of a message.
 func (x *index) ripen(d *destination, now time.Duration) {
-	for len(d.waiting) > 0 && x.at(d.waiting[0]).due <= now {
-		r := x.cut(&d.waiting, 0, byDue)
-		x.ready(d, r)
+	last := uint64(0)
+	for n := 0; len(d.waiting) > 0; n++ {
+		first := x.at(d.waiting[0])
+		if first.due > now || n >= ripeAtOnce && first.id != last {
+			return
+		}
+		last = first.id
+		x.ready(d, x.cut(&d.waiting, 0, byDue))
 	}
 }

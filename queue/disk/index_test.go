@@ -131,6 +131,25 @@ func TestRecentIsBounded(t *testing.T) {
 	}
 }
 
+// Very much mail that becomes due at once is made so bit by bit, what waited longest
+// first.
+func TestRipensBitByBit(t *testing.T) {
+	x := newIndex()
+	const all = 2*ripeAtOnce + 10
+	for i := range uint64(all) {
+		x.add(i+1, "shop", false, []newcomer{{domain: "a.example", state: waiting, due: time.Duration(all - i)}})
+	}
+	d := x.named["a.example"]
+	for _, left := range []int{ripeAtOnce + 10, 10, 0} {
+		if x.ripen(d, all+1); len(d.waiting) != left || len(d.lines) != 1 || len(d.lines[0].pile) != all-left {
+			t.Fatalf("%d wait in %d lines, want %d", len(d.waiting), len(d.lines), left)
+		}
+		if id := x.at(d.lines[0].pile[0]).id; id != uint64(left+1) {
+			t.Fatalf("the first is %d, want %d", id, left+1)
+		}
+	}
+}
+
 // Whichever recipients of two messages are looked for and dropped, in whatever order,
 // those found are the ones that are there.
 func TestSeek(t *testing.T) {
