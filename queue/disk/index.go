@@ -313,9 +313,6 @@ func (x *index) dest(name string) *destination {
 
 func (x *index) destOf(it *item) *destination { return x.dests[it.dest] }
 
-// inHand says whether a recipient was taken under a lease that holds.
-func (x *index) inHand(it *item, d *destination) bool { return it.where == inTaken && it.dest == d.no }
-
 // out takes a recipient out of the pile it is in.
 func (x *index) out(r ref) {
 	it := x.at(r)

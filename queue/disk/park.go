@@ -91,8 +91,7 @@ func (s *Store) Park(_ context.Context, l queue.Lease, rs ...queue.Result) error
 	defer done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.leased(l)
-	if err != nil {
+	if _, err := s.leased(l); err != nil {
 		return err
 	}
 	x, last := &s.index, ref(0)
@@ -103,7 +102,7 @@ func (s *Store) Park(_ context.Context, l queue.Lease, rs ...queue.Result) error
 			continue
 		}
 		it := x.at(r)
-		if !x.inHand(it, d) {
+		if !s.isTaken(it, l) {
 			continue
 		}
 		x.place(r, it.state, s.ran.now()+q.Delay, int(it.tries))
