@@ -17,7 +17,7 @@ import (
 func TestSingleDeletions(t *testing.T) {
 	seed := rand.Uint64()
 	rng := rand.New(rand.NewPCG(seed, 0))
-	for round := range 40 {
+	for round := range 20 {
 		var log journal
 		mem := vfs.NewCrashableMem()
 		s := mustOpen(t, mem, "queue", Options{Log: log.logger()})
