@@ -172,6 +172,7 @@ func TestFullReachesEveryOption(t *testing.T) {
 	elsewhere := map[string]string{
 		"Options.Log": "who starts the program", "Options.LogLost": "likewise", "Options.Submit.Log": "likewise", "Options.Deliver.Log": "likewise",
 		"Options.Report.Log": "likewise", "Options.Admin.Log": "likewise", "Options.Queue.Log": "likewise", "Options.Sign.Log": "likewise",
+		"Options.Deliver.Idle":    "relay: of the limit on open files",
 		"Options.Sign.Live":       "relay: the gate knows",
 		"Options.Admin.Preflight": "relay: the gate's report",
 		"Options.Admin.Metrics":   "relay: of the gate",

@@ -21,7 +21,7 @@ const filesAtLeast = 64
 type shares struct {
 	tables     int // of the store, kept open
 	questions  int // to DNS, at once
-	deliveries int // at once, a connection and a body each
+	deliveries int // at once, a connection and a body each, and one that waits for the next message
 	clients    int // at once, a connection and a body each
 }
 
@@ -34,7 +34,7 @@ func share(limit uint64, want shares) shares {
 		questions:  min(want.questions, rest/6),
 		deliveries: min(want.deliveries, rest/12),
 	}
-	got.clients = min(want.clients, (rest-got.tables-got.questions-2*got.deliveries)/2)
+	got.clients = min(want.clients, (rest-got.tables-got.questions-3*got.deliveries)/2)
 	return got
 }
 
@@ -55,7 +55,7 @@ func (o *Options) apportion() (tables int, err error) {
 			"the limit of %d open files (RLIMIT_NOFILE) leaves room for %d clients and %d deliveries at once, configured are %d and %d",
 			limit.Cur, got.clients, got.deliveries, want.clients, want.deliveries))
 	}
-	o.Submit.Conns, o.Queue.Workers = got.clients, got.deliveries
+	o.Submit.Conns, o.Queue.Workers, o.Deliver.Idle = got.clients, got.deliveries, got.deliveries
 	dns.AtOnce(got.questions)
 	return got.tables, nil
 }

@@ -93,6 +93,9 @@ dnsbl = []
 listen = [%[6]q]
 trusted = [%[9]q]
 
+[queue]
+connections = 100               # as Postfix here: to one destination; the default is 20
+
 [delivery]
 port = %[7]d
 

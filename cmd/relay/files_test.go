@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/textproto"
 	"os"
 	"strings"
 	"testing"
@@ -20,6 +22,7 @@ func TestFewFiles(t *testing.T) {
 		t.Run(fmt.Sprint(most), func(t *testing.T) {
 			k, book := newKillLab(t, ""), newLedger()
 			k.manyDomains(t, 24)
+			k.hurry = patience
 			under(t, fmt.Sprintf("ulimit -n %d", most))
 			if err := k.sink.Set("hold dot"); err != nil {
 				t.Fatal(err)
@@ -101,9 +104,13 @@ func (k *killLab) crowd(t *testing.T, book *ledger, n int, body string) (in []*s
 	t.Helper()
 	for i := range n {
 		s, err := k.begin(book, fmt.Sprintf("crowd-%d", i))
-		if err != nil {
+		var said *textproto.Error
+		if errors.As(err, &said) && said.Code == 421 {
 			out++
 			continue
+		}
+		if err != nil {
+			t.Fatalf("client %d is neither in nor told to come again: %v", i, err)
 		}
 		t.Cleanup(func() { s.c.Close() })
 		if _, err := io.WriteString(s.w, body); err != nil {

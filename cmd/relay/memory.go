@@ -20,7 +20,7 @@ import (
 // processor time.
 const (
 	room    = 64 << 20         // octets the heap may grow by between two collections,
-	plenty  = 192 << 20        // as long as it stays below this;
+	plenty  = 160 << 20        // as long as it stays below this;
 	atLeast = 25               // in any case so many percent of what is alive,
 	atMost  = 1600             // and not more than these: of the runtime's least, 4 MiB, that is room
 	usual   = 100              // percent, when there is little to do: what is not needed goes back to the system

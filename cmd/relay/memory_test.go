@@ -27,8 +27,8 @@ func TestGrowth(t *testing.T) {
 		{4 * mib, time.Second, 1600},
 		{16 * mib, time.Second, 400}, // 64 MiB more
 		{64 * mib, time.Second, 100},
-		{128 * mib, time.Second, 50},
-		{150 * mib, time.Second, 28}, // up to 192 MiB
+		{100 * mib, time.Second, 60}, // up to 160 MiB
+		{128 * mib, time.Second, 25},
 		{200 * mib, time.Second, 25},
 		{1024 * mib, time.Second, 25},
 	} {

@@ -59,8 +59,9 @@ type Store struct {
 	stop    chan struct{} // closed by Close
 	ill     chan struct{} // closed when sick is set
 
-	opened  atomic.Bool // Open is done: from now on a failure ends the process
-	hurting atomic.Bool // a table is damaged
+	opened  atomic.Bool  // Open is done: from now on a failure ends the process
+	syncing atomic.Int32 // commits under way
+	hurting atomic.Bool  // a table is damaged
 
 	using sync.RWMutex // held for reading while the store is in use, for writing by Close
 
@@ -250,6 +251,7 @@ func (s *Store) pebble(dir string, synced func(log string, n int64) error) (*peb
 		L0StopWritesThreshold: 1 << 20,
 		Logger:                pebbleLog{s},
 		EventListener:         s.events(),
+		WALMinSyncInterval:    s.gather,
 	}
 	if s.o.Tables > 0 {
 		tables := pebble.NewFileCache(1, s.o.Tables)

@@ -57,6 +57,10 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 	if port == 0 {
 		port = 25
 	}
+	idle := o.Idle
+	if idle == 0 {
+		idle = 1000
+	}
 	r = dns.NewCache(r, maxAnswers)
 	return &Deliverer{
 		gate:   g,
@@ -64,6 +68,7 @@ func New(o Options, g Gate, r dns.Resolver) *Deliverer {
 		c:      c,
 		smart:  newSmart(o, r),
 		taken:  newTaken(),
+		pool:   pool{most: idle},
 		limits: o.Limits,
 		log:    c.log,
 	}

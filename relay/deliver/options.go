@@ -17,6 +17,7 @@ type Options struct {
 	Names      []string         // ours: an exchanger so named would be a loop
 	SmartHosts []preflight.SmartHost
 	SmartEHLO  string   // EHLO name towards smart hosts when no source is configured
+	Idle       int      // connections kept a moment for the next message; default 1000
 	Limits     []Limit  // the first that covers a destination counts
 	Timeouts   Timeouts // zero fields: RFC 5321 section 4.5.3.2
 	Log        *slog.Logger

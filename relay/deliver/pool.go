@@ -9,16 +9,13 @@ import (
 	"time"
 )
 
-const (
-	// idleFor is how long an open connection waits for mail of another destination.
-	idleFor = 3 * time.Second
-	// idleMost is how many of them wait, in all.
-	idleMost = 200
-)
+// idleFor is how long an open connection waits for mail of another destination.
+const idleFor = 3 * time.Second
 
 // pool keeps sessions that have no work, for a moment: mail for another domain of
 // the same exchanger, or the next message for this one, needs no new connection.
 type pool struct {
+	most   int // of them, in all
 	mu     sync.Mutex
 	idle   map[place][]*session
 	n      int
@@ -35,7 +32,7 @@ func (p *pool) put(s *session) {
 func (p *pool) add(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.n >= idleMost || !s.unhook() {
+	if p.closed || p.n >= p.most || !s.unhook() {
 		return false
 	}
 	if p.idle == nil {
