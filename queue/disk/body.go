@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"sync"
@@ -66,52 +65,6 @@ func (s *Store) isDraft(id queue.ID) bool {
 	s.bodies.mu.Lock()
 	defer s.bodies.mu.Unlock()
 	return s.bodies.drafts[id]
-}
-
-// sweep removes body files that no message names: what was being written, or
-// removed, when we stopped. A file that cannot be one of ours is left alone.
-func (s *Store) sweep() error {
-	dirs, err := s.fs.List(s.path("bodies"))
-	if err != nil {
-		return err
-	}
-	for _, d := range dirs {
-		names, err := s.fs.List(s.path("bodies", d))
-		if err != nil {
-			s.log.Warn("foreign file left alone", "err", err)
-			continue
-		}
-		for _, n := range names {
-			if s.closed.Load() {
-				return errClosed
-			}
-			if err := s.sweepFile(d, n); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (s *Store) sweepFile(dir, name string) error {
-	v, ok := parseID(name)
-	if !ok || name[idLen-2:] != dir {
-		s.log.Warn("foreign file left alone", "err", s.path("bodies", dir, name))
-		return nil
-	}
-	s.ids.seen(v)
-	// In this order: a draft is in the index before it is none any more.
-	if s.isDraft(queue.ID(name)) || s.known(v) {
-		return nil
-	}
-	_, err := s.get([]byte(quarantineMsg + name))
-	if !errors.Is(err, pebble.ErrNotFound) {
-		return err
-	}
-	if err := s.fs.Remove(s.path("bodies", dir, name)); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil // it was delivered this moment
 }
 
 // Body opens the stored body. A small one is verified before it is returned, a
@@ -223,92 +176,3 @@ func (s *Store) damaged(id queue.ID, why error) error {
 type inMemory struct{ *bytes.Reader }
 
 func (inMemory) Close() error { return nil }
-
-// bodyFile verifies what is read from a file. sum covers the first summed
-// octets; reading from the start again starts it again.
-type bodyFile struct {
-	vfs.File
-	s      *Store
-	m      *message
-	pos    int64
-	sum    hash.Hash
-	summed int64
-	bad    error
-}
-
-func (b *bodyFile) Read(p []byte) (int, error) {
-	if b.bad != nil {
-		return 0, b.bad
-	}
-	if b.pos >= b.m.Size {
-		return 0, b.verdict()
-	}
-	if left := b.m.Size - b.pos; int64(len(p)) > left {
-		p = p[:left]
-	}
-	n, err := b.File.ReadAt(p, b.pos)
-	if b.pos == b.summed {
-		b.sum.Write(p[:n])
-		b.summed += int64(n)
-	}
-	b.pos += int64(n)
-	switch {
-	case n > 0:
-		return n, nil
-	case err == io.EOF:
-		return 0, b.damaged("its body file is cut short at %d of %d octets", b.pos, b.m.Size)
-	}
-	return 0, err
-}
-
-// verdict is io.EOF for a whole body. What was skipped by Seek is read for it.
-func (b *bodyFile) verdict() error {
-	rest := io.NewSectionReader(b.File, b.summed, b.m.Size-b.summed)
-	n, err := io.Copy(b.sum, rest)
-	b.summed += n
-	if err != nil {
-		return err
-	}
-	st, err := b.File.Stat()
-	switch {
-	case err != nil:
-		return err
-	case st.Size() != b.m.Size:
-		return b.damaged("its body file has %d octets, not %d", st.Size(), b.m.Size)
-	case !bytes.Equal(b.sum.Sum(nil), b.m.Sum):
-		return b.damaged("its body file does not match its checksum")
-	}
-	return io.EOF
-}
-
-func (b *bodyFile) damaged(format string, a ...any) error {
-	b.bad = errDamage(format, a...)
-	done, err := b.s.use()
-	if err != nil {
-		return b.bad // Close or a failed disk came first: it is found the next time
-	}
-	defer done()
-	v, _ := parseID(string(b.m.ID))
-	b.s.locks.lock(v)
-	defer b.s.locks.unlock(v)
-	_ = b.s.damaged(b.m.ID, b.bad)
-	return b.bad
-}
-
-func (b *bodyFile) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekCurrent:
-		offset += b.pos
-	case io.SeekEnd:
-		offset += b.m.Size
-	}
-	if offset < 0 {
-		return b.pos, fmt.Errorf("seek to %d", offset)
-	}
-	b.pos = offset
-	if offset == 0 {
-		b.sum.Reset()
-		b.summed = 0
-	}
-	return offset, nil
-}

@@ -66,9 +66,9 @@ func (s *Store) readClock() error {
 		return nil
 	}
 	var ran time.Duration
-	var last uint64
+	var bound uint64
 	if err == nil {
-		ran, last, err = parseClock(v)
+		ran, bound, err = parseClock(v)
 	}
 	switch {
 	case errors.Is(err, queue.ErrDamaged), pebble.IsCorruptionError(err):
@@ -78,7 +78,7 @@ func (s *Store) readClock() error {
 		return err
 	}
 	s.ran.base = ran
-	s.ids.seen(last)
+	s.ids.seen(bound)
 	return nil
 }
 
@@ -92,13 +92,15 @@ func (s *Store) saveClock(o *pebble.WriteOptions) {
 
 func (s *Store) setClock(b *pebble.Batch, now time.Duration) error {
 	s.clocked.Store(int64(now))
-	return b.Set([]byte(clockKey), appendClock(now, s.ids.newest()), nil)
+	return b.Set([]byte(clockKey), appendClock(now, s.ids.reserve()), nil)
 }
 
 // stamp saves the clock with what is written anyway, now and then: no record is
-// from much later than the clock that a crash leaves.
+// from much later than the clock that a crash leaves, and no ID is given again
+// after one, though its message has left no other trace and the wall clock was put
+// back.
 func (s *Store) stamp(b *pebble.Batch, now time.Duration) error {
-	if now-time.Duration(s.clocked.Load()) < 10*time.Second {
+	if now-time.Duration(s.clocked.Load()) < 10*time.Second && !s.ids.spent() {
 		return nil
 	}
 	return s.setClock(b, now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -147,11 +148,9 @@ func (s *Store) update(x queue.Entry, c queue.Change) (changed int, gone []queue
 	s.locks.lock(id)
 	defer s.locks.unlock(id)
 	var cs []change
+	there := s.rcptsOf(id)
 	for _, r := range x.Recipients {
-		s.mu.Lock()
-		gone := s.index.find(id, r.N) == 0
-		s.mu.Unlock()
-		if gone {
+		if _, ok := slices.BinarySearch(there, r.N); !ok {
 			continue
 		}
 		rec, err := s.recipient(x.Message.ID, r.N)

@@ -156,7 +156,7 @@ func (s *Store) open() error {
 		return err
 	}
 	go s.load()
-	if !s.hurting.Load() && !s.loaded(s.o.patience) {
+	if !s.hurting.Load() && !s.loaded(s.o.patience) && s.loading.left.CompareAndSwap(false, true) {
 		return nil
 	}
 	<-s.loading.over

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"smtprelay/queue"
 	"smtprelay/queue/queuetest"
@@ -209,26 +210,52 @@ func TestDefaultMinFree(t *testing.T) {
 	}
 }
 
+// No ID is given twice, though the wall clock is put back and the messages are
+// gone without a trace.
 func TestIDsGoOn(t *testing.T) {
-	mem := vfs.NewMem()
+	mem := vfs.NewCrashableMem()
+	var last queue.ID
+	deliver := func(s *Store) {
+		t.Helper()
+		id := commit(t, s, nil, "a.example")
+		if id <= last || len(id) != idLen {
+			t.Fatalf("ID %s after %s", id, last)
+		}
+		last = id
+		l := lease(t, s)
+		must(s.Take(t.Context(), l, 1))
+		if err := errors.Join(s.Settle(t.Context(), l, queue.Result{ID: id, State: queue.Delivered}), s.Release(t.Context(), l, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	s := mustOpen(t, mem, "queue", Options{})
-	s.ids.seen(1 << 59) // as if the wall clock had been years ahead
-	first := commit(t, s, nil, "a.example")
-	second := commit(t, s, nil, "a.example")
-	l := lease(t, s)
-	if _, err := s.Take(t.Context(), l, 2); err != nil {
-		t.Fatal(err)
+	for years := range uint64(3) {
+		s.ids.seen((years + 2) << 57) // as if the wall clock had been so far ahead
+		deliver(s)
+		deliver(s)
+		mem = kill(mem)
+		s = mustOpen(t, mem, "queue", Options{})
+		deliver(s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, mem, "queue", Options{})
+		deliver(s)
 	}
-	if err := s.Settle(t.Context(), l, queue.Result{ID: first, State: queue.Delivered}, queue.Result{ID: second, State: queue.Delivered}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s = mustOpen(t, mem, "queue", Options{})
-	third := commit(t, s, nil, "a.example")
-	if first >= second || second >= third || len(third) != idLen {
-		t.Fatalf("IDs %s, %s and, after a restart, %s", first, second, third)
+}
+
+// Starts in a row do not let the IDs run away from the time.
+func TestIDsKeepToTheTime(t *testing.T) {
+	mem := vfs.NewMem()
+	for range 20 {
+		s := mustOpen(t, mem, "queue", Options{})
+		id := commit(t, s, nil, "a.example")
+		if v, _ := parseID(string(id)); v > idAt(time.Now().Add(idsTime+time.Second)) {
+			t.Fatalf("ID %s is ahead of the time", id)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -259,6 +286,44 @@ func TestMaybeDuplicate(t *testing.T) {
 	}
 	if got := log.String(); strings.Count(got, "maybe duplicate") != 1 || !strings.Contains(got, "id="+string(a)) {
 		t.Fatalf("%s was being sent, %s was settled; the log says:\n%s", a, b, got)
+	}
+}
+
+// While the marks are begun anew too: whenever the process is killed, all whom a
+// message may reach twice are known.
+func TestRenewedMarksOutliveAKill(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	var disk watched
+	s := mustOpen(t, disk.wrap(mem), "queue", Options{})
+	const n = 3
+	for range n {
+		commit(t, s, nil, "a.example")
+	}
+	l := lease(t, s)
+	for _, j := range must(s.Take(t.Context(), l, n)) {
+		if err := s.Sending(t.Context(), l, j.Message.ID, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var killed []*vfs.MemFS
+	disk.watch(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.Contains(op.Path, "sending") {
+			killed = append(killed, kill(mem))
+		}
+		return nil
+	})
+	if err := s.renewMarks(); err != nil {
+		t.Fatal(err)
+	}
+	disk.watch(nil)
+	if len(killed) < 3 {
+		t.Fatalf("only %d writes seen", len(killed))
+	}
+	for i, left := range append(killed, kill(mem)) {
+		s := mustOpen(t, left, "queue", Options{})
+		if st, err := s.Stat(t.Context()); err != nil || st.Twice != n {
+			t.Errorf("killed before write %d: %d may be duplicates, want %d, %v", i, st.Twice, n, err)
+		}
 	}
 }
 

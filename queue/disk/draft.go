@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -212,6 +213,7 @@ func (s *Store) put(d *draft, m *queue.Message, rs []queue.Recipient) error {
 	now, wall := s.ran.now(), time.Now()
 	m.ID, m.Size, m.Received = d.id, d.size, wall.Round(0)
 	k := &kept{message: message{*m, d.sum.Sum(nil), large, len(rs)}, rcpts: make([]*recipient, len(rs))}
+	k.Head = slices.Clip(k.Head) // all who read it share it: what one appends is his own
 	b := s.db.NewBatchWithSize(len(d.buf) + len(m.Head) + 1024*(1+len(rs)))
 	defer b.Close()
 	if err := setMessage(b, &k.message); err != nil {

@@ -153,6 +153,38 @@ func TestRemovalIsSyncedBeforeTheBodyGoes(t *testing.T) {
 	}
 }
 
+// Nor does the sweep after a start take it earlier.
+func TestSweepSyncsTheRemovalFirst(t *testing.T) {
+	var disk watched
+	s := mustOpen(t, disk.wrap(vfs.NewMem()), "queue", Options{})
+	id := commit(t, s, make([]byte, 2*inline), "a.example")
+	for x, err := range s.List(t.Context(), queue.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := s.update(x, queue.Change{State: queue.Removed}); n != 1 || err != nil { // not synced yet
+			t.Fatal(n, err)
+		}
+	}
+	synced := false
+	disk.watch(func(op errorfs.Op) error {
+		switch {
+		case strings.HasSuffix(op.Path, ".log") && (op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData):
+			synced = true
+		case op.Kind == errorfs.OpRemove && !synced:
+			t.Errorf("%s is removed too early", op.Path)
+		}
+		return nil
+	})
+	if err := s.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	disk.watch(nil)
+	if !s.missing(s.bodyPath(id)) {
+		t.Error("it is still there")
+	}
+}
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

@@ -92,6 +92,8 @@ func (s *Store) events() *pebble.EventListener {
 			}
 			s.doom(err)
 		},
+		// A record that was deleted as if it had been written once, and was not.
+		PossibleAPIMisuse: func(m pebble.PossibleAPIMisuseInfo) { s.log.Warn("storage trouble", "err", m.String()) },
 		DataCorruption: func(d pebble.DataCorruptionInfo) {
 			s.hurt()
 			s.log.Error("queue file damaged", "err", fmt.Sprintf("%s: %v", d.Path, d.Details))

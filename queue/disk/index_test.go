@@ -81,7 +81,7 @@ func TestAwaitedListStaysShort(t *testing.T) {
 	x.add(1, "shop", false, all)
 	for range 100 {
 		for n := range all {
-			r := x.find(1, n)
+			_, r := x.seek(0, 1, n)
 			x.place(r, waiting, time.Hour, 0)
 			x.park(r, "gate")
 		}
@@ -90,7 +90,7 @@ func TestAwaitedListStaysShort(t *testing.T) {
 		t.Errorf("%d listed for %d", len(l), len(all))
 	}
 	for n := range all {
-		x.drop(x.find(1, n))
+		x.drop(x.seek(0, 1, n))
 	}
 	if len(x.awaited.by)+len(x.awaited.lists)+len(x.subs.by)+len(x.named)+len(x.agenda)+len(x.failed)+x.roll.size+len(x.parts) != 0 {
 		t.Errorf("something is left: %+v", x)
@@ -128,5 +128,64 @@ func TestRecentIsBounded(t *testing.T) {
 	c.drop(formatID(1000))
 	if c.size != 0 || c.first != nil || c.last != nil || len(c.by) != 0 {
 		t.Errorf("%d octets are left", c.size)
+	}
+}
+
+// Very much mail that becomes due at once is made so bit by bit, what waited longest
+// first.
+func TestRipensBitByBit(t *testing.T) {
+	x := newIndex()
+	const all = 2*ripeAtOnce + 10
+	for i := range uint64(all) {
+		x.add(i+1, "shop", false, []newcomer{{domain: "a.example", state: waiting, due: time.Duration(all - i)}})
+	}
+	d := x.named["a.example"]
+	for _, left := range []int{ripeAtOnce + 10, 10, 0} {
+		if x.ripen(d, all+1); len(d.waiting) != left || len(d.lines) != 1 || len(d.lines[0].pile) != all-left {
+			t.Fatalf("%d wait in %d lines, want %d", len(d.waiting), len(d.lines), left)
+		}
+		if id := x.at(d.lines[0].pile[0]).id; id != uint64(left+1) {
+			t.Fatalf("the first is %d, want %d", id, left+1)
+		}
+	}
+}
+
+// Whichever recipients of two messages are looked for and dropped, in whatever order,
+// those found are the ones that are there.
+func TestSeek(t *testing.T) {
+	seed := rand.Uint64()
+	rng := rand.New(rand.NewPCG(seed, 0))
+	x := newIndex()
+	const n = 200
+	there := map[rcptName]bool{}
+	for id := uint64(1); id <= 2; id++ {
+		var all []newcomer
+		for i := range n {
+			all = append(all, newcomer{n: i, domain: "a.example", state: held})
+			there[rcptName{id, uint32(i)}] = true
+		}
+		x.add(id, "shop", false, all)
+	}
+	last := ref(0)
+	for step := 0; len(there) > 0; step++ {
+		q := rcptName{1 + rng.Uint64N(2), uint32(rng.IntN(n))}
+		if last != 0 && rng.IntN(4) > 0 {
+			q = rcptName{x.at(last).id, x.at(last).n + 1} // as results mostly come
+		}
+		before, r := x.seek(last, q.id, int(q.n))
+		if (r != 0) != there[q] || r != 0 && (x.at(r).id != q.id || x.at(r).n != q.n) {
+			t.Fatalf("seed %d, step %d: %v is at %d, is there: %v", seed, step, q, r, there[q])
+		}
+		if last = r; r != 0 && rng.IntN(2) == 0 {
+			x.drop(before, r)
+			delete(there, q)
+			last = before
+		}
+		if x.count[held] != len(there) {
+			t.Fatalf("seed %d, step %d: %d are there, want %d", seed, step, x.count[held], len(there))
+		}
+	}
+	if x.roll.size != 0 {
+		t.Errorf("%d messages are left", x.roll.size)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // The key spaces. IDs have a fixed length, so keys sort by arrival.
 //
 //	b/ID          the body of a message, when it is small
-//	c             the clock: how long we ran in all, and the last ID given
+//	c             the clock: how long we ran in all, and up to where IDs may have been given
 //	f             form of the store: a number in decimal
 //	m/ID          a message
 //	r/ID/NNNNNNNN one of its recipients (N in hexadecimal)
@@ -101,16 +101,28 @@ const maxID = 1<<(5*idLen) - 1
 func validID(s string) bool { _, ok := parseID(s); return ok }
 
 // ids gives IDs: the time in milliseconds and a counter, never one twice, even
-// when the clock was put back, as long as last is known.
+// when the clock was put back.
 type ids struct {
-	mu   sync.Mutex
-	last uint64
+	mu    sync.Mutex
+	last  uint64
+	bound uint64 // saved: after a crash IDs begin behind it
 }
+
+// How far the bound is ahead: of the wall clock, twice as far as it goes until the
+// next one is saved, and of the last ID, where that is ahead of the clock and IDs are
+// but counted.
+const (
+	idsTime  = 20 * time.Second
+	idsCount = 1 << 20
+)
+
+// idAt is the first ID of a moment.
+func idAt(t time.Time) uint64 { return uint64(t.UnixMilli()) << 15 & maxID }
 
 func (g *ids) next() queue.ID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = max(g.last+1, uint64(time.Now().UnixMilli())<<15&maxID)
+	g.last = max(g.last+1, idAt(time.Now()))
 	return formatID(g.last)
 }
 
@@ -127,6 +139,21 @@ func (g *ids) newest() uint64 {
 	return g.last
 }
 
+// spent says whether an ID was given that is behind the bound.
+func (g *ids) spent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last > g.bound
+}
+
+// reserve returns a new bound, to be saved.
+func (g *ids) reserve() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.bound = max(idAt(time.Now().Add(idsTime)), min(g.last+idsCount, maxID))
+	return g.bound
+}
+
 // clock counts the time we ran, over all runs: a recipient ages by it, so that
 // neither a jump of the wall clock nor the time we were down ages anything.
 type clock struct {
@@ -137,12 +164,12 @@ type clock struct {
 func (c clock) now() time.Duration { return c.base + time.Since(c.start) }
 
 // appendClock and parseClock are the value of clockKey.
-func appendClock(ran time.Duration, last uint64) []byte {
+func appendClock(ran time.Duration, bound uint64) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(ran))
-	return seal(binary.BigEndian.AppendUint64(b, last))
+	return seal(binary.BigEndian.AppendUint64(b, bound))
 }
 
-func parseClock(v []byte) (ran time.Duration, last uint64, err error) {
+func parseClock(v []byte) (ran time.Duration, bound uint64, err error) {
 	p, err := open(v)
 	if err != nil || len(p) != 16 {
 		return 0, 0, errDamage("the clock record has %d octets", len(p))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -31,6 +32,7 @@ type loading struct {
 	whole  chan struct{}    // closed when all is in the index
 	over   chan struct{}    // closed when the bodies are swept too, or it failed
 	err    error            // why it failed
+	left   atomic.Bool      // it is over, or Open has not waited for it: whichever came first
 }
 
 type rcptName struct {
@@ -118,7 +120,8 @@ func (s *Store) load() {
 		s.loading.marked = nil
 		err = errors.Join(s.sweep(), s.renewMarks())
 	}
-	if s.loading.err = err; err == nil || errors.Is(err, errClosed) || !s.opened.Load() {
+	s.loading.err = err
+	if openWaits := s.loading.left.CompareAndSwap(false, true); openWaits || err == nil || errors.Is(err, errClosed) {
 		return
 	}
 	_ = s.fail(fmt.Errorf("read queue: %w", err))
@@ -277,14 +280,18 @@ func (a *admission) flush() error {
 		return errClosed
 	default:
 	}
+	twice := 0
+	for i := range a.ready {
+		twice += a.s.mayComeTwice(&a.ready[i])
+	}
 	a.s.mu.Lock()
 	defer a.s.mu.Unlock()
 	for i := range a.ready {
 		x := &a.ready[i]
 		a.s.ids.seen(x.id)
 		a.s.index.add(x.id, x.submitter, x.file, x.rcpts)
-		a.s.countTwice(x)
 	}
+	a.s.twice += twice
 	a.ready = a.ready[:0]
 	return nil
 }

@@ -73,20 +73,21 @@ func readMarks(text []byte) map[rcptName]int {
 	return marked
 }
 
-// countTwice counts and logs those recipients of a message of whom it is not known
-// what came of the last final dot. s.mu is held.
-func (s *Store) countTwice(x *admitted) {
+// mayComeTwice counts and logs those recipients of a message of whom it is not
+// known what came of the last final dot.
+func (s *Store) mayComeTwice(x *admitted) (count int) {
 	if len(s.loading.marked) == 0 {
-		return
+		return 0
 	}
 	for i := range x.rcpts {
 		r := &x.rcpts[i]
 		tries, ok := s.loading.marked[rcptName{x.id, uint32(r.n)}]
 		if ok && tries == int(countTries(r.tries)) && r.state == waiting {
-			s.twice++
+			count++
 			s.log.Warn("maybe duplicate", "id", x.name, "domain", r.domain, "tries", tries)
 		}
 	}
+	return count
 }
 
 // mark names a recipient, and the try.
@@ -152,13 +153,9 @@ func appendMark(b []byte, id queue.ID, m mark) []byte {
 	return append(strconv.AppendInt(b, int64(m.tries), 10), '\n')
 }
 
-// renew begins the file anew with all that is in somebody's hands. It is the
-// caller's turn.
+// renew begins the file anew with all that is in somebody's hands, beside the old
+// one: whenever we are killed, one of them is whole. It is the caller's turn.
 func (m *marks) renew(s *Store) error {
-	f, err := s.fs.Create(s.marksPath(), category)
-	if err != nil {
-		return err
-	}
 	var b []byte
 	s.mu.Lock()
 	for _, d := range s.index.named {
@@ -168,9 +165,16 @@ func (m *marks) renew(s *Store) error {
 		}
 	}
 	s.mu.Unlock()
-	err = m.file.Close()
+	old, name := m.file, s.marksPath()+".new"
+	f, err := s.fs.Create(name, category)
+	if err != nil {
+		return err
+	}
 	m.file, m.size = f, 0
-	return errors.Join(err, m.append(b))
+	if err = m.append(b); err == nil {
+		err = s.fs.Rename(name, s.marksPath())
+	}
+	return errors.Join(err, old.Close())
 }
 
 func (m *marks) close() error {

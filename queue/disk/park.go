@@ -91,19 +91,18 @@ func (s *Store) Park(_ context.Context, l queue.Lease, rs ...queue.Result) error
 	defer done()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d, err := s.leased(l)
-	if err != nil {
+	if _, err := s.leased(l); err != nil {
 		return err
 	}
-	x := &s.index
+	x, last := &s.index, ref(0)
 	for _, q := range rs {
 		id, _ := parseID(string(q.ID))
-		r := x.find(id, q.N)
-		if r == 0 { // removed meanwhile
+		_, r := x.seek(last, id, q.N)
+		if last = r; r == 0 { // removed meanwhile
 			continue
 		}
 		it := x.at(r)
-		if !x.inHand(it, d) {
+		if !s.isTaken(it, l) {
 			continue
 		}
 		x.place(r, it.state, s.ran.now()+q.Delay, int(it.tries))

@@ -39,14 +39,14 @@ func (s *Store) isolate(id queue.ID, why error) error {
 		return err
 	}
 	s.recent.drop(id)
+	s.log.Error("message quarantined", "id", id, "err", why)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.quarantined++
 	v, _ := parseID(string(id))
 	for r := s.index.roll.find(v); r != 0; r = s.index.roll.find(v) {
-		s.index.drop(r)
+		s.index.drop(0, r)
 	}
-	s.log.Error("message quarantined", "id", id, "err", why)
 	return nil
 }
 

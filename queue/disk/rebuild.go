@@ -116,13 +116,13 @@ func (s *Store) copyTo(fresh *pebble.DB) error {
 	if err != nil && !pebble.IsCorruptionError(err) {
 		return err
 	}
-	if err := fresh.Set([]byte(clockKey), appendClock(s.ran.now(), s.ids.newest()), pebble.NoSync); err != nil {
+	if err := fresh.Set([]byte(clockKey), appendClock(s.ran.now(), s.ids.reserve()), pebble.NoSync); err != nil {
 		return err
 	}
 	return fresh.Set([]byte(formKey), []byte(form), pebble.Sync)
 }
 
-// rcptsOf returns the recipients of a message.
+// rcptsOf returns the recipients of a message, in their order.
 func (s *Store) rcptsOf(id uint64) (ns []int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

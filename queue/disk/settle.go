@@ -128,10 +128,11 @@ func (s *Store) allowed(rs []queue.Result, may func(*item) error) ([]dueResult, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	seen := map[ref]bool{}
+	last := ref(0)
 	for i := range rs {
 		id, _ := parseID(string(rs[i].ID))
-		r := s.index.find(id, rs[i].N)
-		if r == 0 || seen[r] {
+		_, r := s.index.seek(last, id, rs[i].N)
+		if last = r; r == 0 || seen[r] {
 			continue
 		}
 		if len(rs) > 1 {
@@ -171,13 +172,16 @@ func (s *Store) write(cs []change, o *pebble.WriteOptions, place func(ref, byte,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := &s.index
+	last := ref(0)
 	for i := range cs {
 		c := &cs[i]
-		r := x.find(c.id, c.rec.N)
+		before, r := x.seek(last, c.id, c.rec.N)
 		if c.rec.State.Leaves() {
-			x.drop(r)
+			x.drop(before, r)
+			last = before
 			continue
 		}
+		last = r
 		place(r, stateCode(c.rec.State), s.ran.now()+c.rec.Delay, c.rec.Tries)
 		if x.at(r).where != inTaken {
 			x.park(r, c.rec.Last.Awaits)

@@ -134,7 +134,10 @@ func (s *Store) Take(ctx context.Context, l queue.Lease, n int) ([]queue.Job, er
 		if err != nil || len(ns) == 0 {
 			return jobs, err
 		}
-		j, err := s.read(id, func(it *item) bool { return s.isTaken(it, l) && slices.Contains(ns, int(it.n)) })
+		j, err := s.read(id, func(it *item) bool {
+			_, due := slices.BinarySearch(ns, int(it.n))
+			return due && s.isTaken(it, l)
+		})
 		switch {
 		case errors.Is(err, queue.ErrDamaged), errors.Is(err, queue.ErrNotFound):
 			continue // it is in quarantine, or was removed this moment
@@ -163,12 +166,13 @@ const unreadable = 5 * time.Minute
 // says that they are damaged, so that they do not hold up the destination's other
 // mail. Only the index knows: after a restart they are due.
 func (s *Store) putAside(l queue.Lease, id uint64, ns []int, why error) {
+	s.log.Warn("message not readable", "id", formatID(id), "err", why)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.log.Warn("message not readable", "id", formatID(id), "err", why)
+	last := ref(0)
 	for _, n := range ns {
-		r := s.index.find(id, n)
-		if r == 0 {
+		_, r := s.index.seek(last, id, n)
+		if last = r; r == 0 {
 			continue
 		}
 		if it := s.index.at(r); s.isTaken(it, l) && it.state == waiting {
@@ -280,9 +284,10 @@ func (s *Store) inHand(l queue.Lease, id queue.ID, ns []int) ([]mark, error) {
 		return nil, fmt.Errorf("%s: %w", id, queue.ErrNotFound)
 	}
 	ms := make([]mark, 0, len(ns))
+	last := ref(0)
 	for _, n := range ns {
-		r := s.index.find(v, n)
-		if r == 0 {
+		_, r := s.index.seek(last, v, n)
+		if last = r; r == 0 {
 			return nil, fmt.Errorf("recipient %d of %s: %w", n, id, queue.ErrNotFound)
 		}
 		it := s.index.at(r)
@@ -299,8 +304,10 @@ func (s *Store) inHand(l queue.Lease, id queue.ID, ns []int) ([]mark, error) {
 func (s *Store) settled(id uint64, rs []queue.Recipient) []queue.Recipient {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	last := ref(0)
 	return slices.DeleteFunc(rs, func(q queue.Recipient) bool {
-		r := s.index.find(id, q.N)
+		_, r := s.index.seek(last, id, q.N)
+		last = r
 		return r == 0 || s.index.at(r).where == inTaken
 	})
 }

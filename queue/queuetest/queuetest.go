@@ -40,6 +40,7 @@ func Test(t *testing.T, open func(t *testing.T) queue.Store) {
 		{"a renewed lease does not run out", leaseRenewed},
 		{"a lost lease settles nothing", leaseLost},
 		{"a release gives back", release},
+		{"a job is the worker's own", own},
 		{"a released destination rests", rested},
 		{"delivered leaves", delivered},
 		{"failed leaves after the report", failed},

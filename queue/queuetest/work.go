@@ -115,6 +115,29 @@ func release(t *testing.T, s Crasher) {
 	want(t, s.Release(ctx, l, 0), queue.ErrLeaseLost)
 }
 
+// What a worker makes of a job, another and the store do not see.
+func own(t *testing.T, s Crasher) {
+	head := append(make([]byte, 0, 100), "A: b\r\n"...)
+	d := must[queue.Draft](t)(s.Create(ctx))
+	must[queue.ID](t)(d.Commit(ctx, &queue.Message{Head: head, Author: "example.com"}, rcpts("a.example")))
+	l, first := next(t, s)
+	m := first.Message
+	m.Author, first.Recipients[0].Address = "changed", "changed"
+	m.Head = append(m.Head, "first"...)
+	ok(t, s.Release(ctx, l, 0))
+	l, second := next(t, s)
+	if m := second.Message; m.Author != "example.com" || string(m.Head) != "A: b\r\n" || second.Recipients[0].Address != "u0@a.example" {
+		t.Fatalf("another was given %+v, %+v", m, second.Recipients)
+	}
+	if _ = append(second.Message.Head, "second"...); string(m.Head) != "A: b\r\nfirst" {
+		t.Fatalf("the first has %q now", m.Head)
+	}
+	ok(t, s.Release(ctx, l, 0))
+	if e := entries(t, s, queue.Filter{})[0]; e.Message.Author != "example.com" || string(e.Message.Head) != "A: b\r\n" {
+		t.Fatalf("listed is %+v", e)
+	}
+}
+
 // What rests is not claimed, unless the operator wants it tried, and other
 // destinations are.
 func rested(t *testing.T, s Crasher) {
