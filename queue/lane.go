@@ -30,7 +30,7 @@ type lane struct {
 	o       *Options
 
 	taken    bool          // a message was, once
-	troubles int           // since then, or since it is known
+	troubles int           // in a row, each of another message
 	shut     time.Time     // nothing is begun before
 	waits    time.Duration // how long it was shut the last time, since a message was taken
 	last     *Attempt      // why
@@ -80,45 +80,16 @@ const (
 	burst = 5 * time.Second
 )
 
-// trouble is what one attempt says about the hosts of its lane.
-type trouble int
-
-const (
-	silence trouble = iota // nothing
-	fine                   // a message was taken
-	less                   // they ask for less
-	broken                 // no conversation came about, or it broke off
-)
-
-// trouble of an attempt. What is about one recipient, or what we decided ourselves,
-// says nothing of how many connections its host likes.
-func (a *Attempt) trouble() trouble {
-	early := a.Stage == "greet" || a.Stage == "ehlo"
-	switch {
-	case a.Outcome == Sent:
-		return fine
-	case a.Outcome != Deferred, a.Host == "":
-		return silence
-	case a.Slow && (early || a.Stage == "connect"):
-		return broken
-	case a.Slow:
-		return less
-	case a.Ours, a.Reply.Code == 0 && a.Reply.Status != "":
-		return silence
-	case a.Reply.Code == 0, a.Reply.Code == 421, early:
-		return broken
-	case len(a.Reply.Status) > 4 && a.Reply.Status[:4] == "4.7.":
-		return less
-	}
-	return silence
-}
-
-// learn from an attempt.
+// learn from what became of one message.
 func (l *lane) learn(a *Attempt, now time.Time) {
 	switch a.trouble() {
 	case fine:
 		l.window = min(l.window+1, l.Connections)
 		l.taken, l.troubles, l.shut, l.waits, l.last = true, 0, time.Time{}, 0, nil
+	case answered:
+		if !l.closed(now) {
+			l.troubles = 0
+		}
 	case less:
 		l.window = max(1, l.window/2)
 	case broken:

@@ -204,6 +204,46 @@ func TestDeadHostIsLeftAlone(t *testing.T) {
 	})
 }
 
+// Dead hosts are no outage of ours, however many they are and however little mail goes
+// elsewhere: they are left alone all the same.
+func TestDeadHostsBesideALivingOne(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		var mu sync.Mutex
+		dials := map[string]int{}
+		dead, live := w.each(always(refused)), w.each(always(queue.Attempt{Outcome: queue.Sent}))
+		w.deliver = func(ctx context.Context, trip *queue.Trip) error {
+			mu.Lock()
+			dials[trip.Domain()]++
+			mu.Unlock()
+			if trip.Domain() == "live.example" {
+				return live(ctx, trip)
+			}
+			return dead(ctx, trip)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 360 {
+				for i := range 5 {
+					w.put(queue.Message{}, fmt.Sprintf("dead%d.example", i))
+				}
+				time.Sleep(5 * time.Second)
+				w.put(queue.Message{}, "live.example")
+				time.Sleep(5 * time.Second)
+			}
+		})
+		w.run(queue.Options{}, h)
+		wg.Wait()
+		for i := range 5 {
+			if n := dials[fmt.Sprintf("dead%d.example", i)]; n > 12 {
+				t.Errorf("%d connections to a dead host in an hour", n)
+			}
+		}
+		if n := dials["live.example"]; n < 300 {
+			t.Errorf("%d to the living one", n)
+		}
+	})
+}
+
 // When it takes mail again, all that waited goes out.
 func TestHostComesBack(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {

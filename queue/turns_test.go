@@ -67,6 +67,32 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// Few workers are shared, too, among hosts that take nothing.
+func TestTurnsOfFewWorkers(t *testing.T) {
+	for workers := 1; workers <= 4; workers++ {
+		simulate(t, func(t *testing.T, w *world) {
+			for range 500 {
+				w.put(queue.Message{}, "much.example")
+			}
+			x := &when{}
+			w.deliver = w.each(func(_ queue.Job, r queue.Recipient) queue.Attempt {
+				time.Sleep(time.Second)
+				x.sent(w, r.Domain)
+				return queue.Attempt{Outcome: queue.Refused, Host: "mx.example", Stage: "rcpt", Reply: queue.Reply{Code: 550}}
+			})
+			for i := range workers {
+				time.AfterFunc(30*time.Second, func() { w.put(queue.Message{}, fmt.Sprintf("little%d.example", i)) })
+			}
+			w.run(queue.Options{Workers: workers}, 5*m)
+			for i := range workers {
+				if at := x.last[fmt.Sprintf("little%d.example", i)]; at == 0 || at > 2*m {
+					t.Errorf("of %d workers little%d, due after 30s, got one after %v", workers, i, at)
+				}
+			}
+		})
+	}
+}
+
 // A message that takes very long does not keep those waiting that came in for the same
 // destination after it.
 func TestLongMessage(t *testing.T) {
