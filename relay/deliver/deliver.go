@@ -45,6 +45,7 @@ type Deliverer struct {
 	taken  *taken
 	limits []Limit
 	pool   pool
+	inTurn inTurn
 	log    *slog.Logger
 }
 
@@ -103,7 +104,6 @@ type voyage struct {
 	asked  time.Time  // when to was
 	s      *session   // open, or nil
 	ahead  *queue.Job // handed out, not begun with; or nil
-	inTurn bool       // a connection broke on which an envelope went ahead: no other does
 	failed map[place]failure
 }
 
@@ -153,7 +153,7 @@ func (v *voyage) cut() {
 }
 
 func (v *voyage) job(j queue.Job) error {
-	hops, err := v.hops(j, nil, nil)
+	hops, err := v.hops(v.ctx, j, nil, nil)
 	if v.ctx.Err() != nil {
 		return v.ctx.Err()
 	}
