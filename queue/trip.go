@@ -189,18 +189,24 @@ func (t *Trip) finish() error {
 	if err := t.putOff(slices.Collect(maps.Values(t.open)), a); err != nil {
 		return err
 	}
-	if a, ok := t.s.lanes.suspended(t.lane, 0); ok {
-		return t.putOffAll(a)
+	if _, ok := t.s.lanes.suspended(t.lane, 0); ok {
+		return t.putOffWhileShut(0)
 	}
 	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) || t.denied != granted {
 		return nil
 	}
-	return t.putOffAll(a)
+	return t.putOffAll(func() (Attempt, bool) { return a, time.Since(a.At) < idle })
 }
 
-// putOffAll gives all that is due this attempt. No worker is there.
-func (t *Trip) putOffAll(a Attempt) error {
-	for !t.stopped() {
+// putOffWhileShut puts off all that is due as long as the lane is shut for longer than that.
+func (t *Trip) putOffWhileShut(than time.Duration) error {
+	return t.putOffAll(func() (Attempt, bool) { return t.s.lanes.suspended(t.lane, than) })
+}
+
+// putOffAll gives all that is due this attempt, as long as there is one: of very much
+// mail the first is due again before the last is put off. No worker is there.
+func (t *Trip) putOffAll(with func() (Attempt, bool)) error {
+	for a, ok := with(); ok && !t.stopped(); a, ok = with() {
 		hs := make([]*handed, 0, len(t.ahead))
 		t.mu.Lock()
 		for _, h := range t.ahead {
