@@ -149,6 +149,51 @@ func TestAfterTheEnvelopeWentAhead(t *testing.T) {
 	}
 }
 
+// Over several connections, and whatever goes wrong before the dot is answered, each
+// message arrives once, and where it should.
+func TestAllArriveOnce(t *testing.T) {
+	for _, script := range []string{
+		"drop MAIL, 9 times\nMAIL 421 4.3.2 enough, 5 times\nRCPT 450 4.2.0 later, 9 times",
+		"drop RCPT, 5 times\nRCPT 421 4.3.2 enough, 5 times\nDATA 451 4.3.0 later, 9 times\ndrop DATA, 5 times",
+		"dot 451 4.3.0 later, 19 times\ndot 421 4.3.2 enough, 9 times\ndrop body, 9 times",
+	} {
+		w := newWorld(t, destZone)
+		w.q.Retry = []time.Duration{20 * time.Millisecond}
+		mx := w.mx("127.0.0.2", script)
+		const n = 200
+		for i := range n {
+			to := fmt.Sprintf("u%d@dest.test", i)
+			w.put(queue.Message{}, hello+to+"\r\n", to)
+		}
+		d := promptly(w)
+		w.q.Connections = 4
+		for to, r := range w.untilOn(d, func(got map[string]queue.Recipient) bool {
+			done := 0
+			for _, r := range got {
+				if r.State != queue.Waiting {
+					done++
+				}
+			}
+			return done == n
+		}) {
+			if r.State != queue.Delivered {
+				t.Errorf("%s is %s: %s", to, r.State, r.Reason)
+			}
+		}
+		d.Close()
+		seen := map[string]bool{}
+		for _, m := range mx.Messages() {
+			if to := m.To[0]; seen[to] || len(m.To) != 1 || string(m.Data) != hello+to+"\r\n" {
+				t.Errorf("%s got %q", m.To, m.Data)
+			}
+			seen[m.To[0]] = true
+		}
+		if len(seen) != n {
+			t.Errorf("%d of %d arrived", len(seen), n)
+		}
+	}
+}
+
 // whole are all messages that were taken, and each was taken once.
 func whole(t *testing.T, mx *mxtest.Server) {
 	t.Helper()
