@@ -89,7 +89,7 @@ func (s *Scheduler) work(t *Trip) {
 		return
 	}
 	s.ended(t, t.finish())
-	t.rest = s.lanes.rest(t.lane)
+	t.rest = s.lanes.behind(t.lane)
 	s.end(t)
 }
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -71,7 +72,8 @@ const (
 	brief = time.Minute
 	// heldByLane is how many destinations a lane holds claimed for each of its
 	// connections, so that none waits for the next to be claimed; heldByWorker is
-	// that for all lanes and each worker.
+	// that for all lanes and each worker. Any lane may hold an eighth of these: who
+	// waits there has his turn in order, the others try again every other second.
 	heldByLane   = 2
 	heldByWorker = 4
 	// untried is how many connections a lane may have that has taken no message yet.
@@ -193,7 +195,7 @@ func (l *lane) idle(now time.Time) bool {
 }
 
 // pace spreads what is put off again and again: nothing comes back within a second,
-// and no more than 5000 in one.
+// no more than 5000 in one, and none always just before another.
 type pace struct{ next time.Time }
 
 const (
@@ -206,5 +208,5 @@ func (p *pace) wait(now time.Time) time.Duration {
 		p.next = soonest
 	}
 	p.next = p.next.Add(paceEach)
-	return p.next.Sub(now)
+	return p.next.Sub(now) + rand.N(paceLeast)
 }

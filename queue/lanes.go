@@ -60,7 +60,7 @@ func (ls *lanes) enter(t *Trip, of Lane) bool {
 	case l.rest(now) > 0:
 		t.rest = max(l.rest(now), l.away.wait(now)-paceLeast)
 		return false
-	case len(l.waiting) >= heldByLane*l.Connections:
+	case len(l.waiting) >= max(heldByLane*l.Connections, heldByWorker*ls.o.Workers/8):
 		t.rest = l.away.wait(now)
 		return false
 	case !ls.held.room(l.standing(), heldByWorker*ls.o.Workers):
@@ -172,6 +172,21 @@ func (ls *lanes) rest(l *lane) time.Duration {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return l.rest(time.Now())
+}
+
+// behind is how long a destination that had its turn need not be claimed again: as long
+// as others for which there was no room.
+func (ls *lanes) behind(l *lane) time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	rest := l.rest(now)
+	for _, p := range []*pace{&l.away, &ls.away} {
+		if p.next.After(now) {
+			rest = max(rest, p.wait(now))
+		}
+	}
+	return rest
 }
 
 // try what the operator wants tried, though it is left alone. None: everything.
