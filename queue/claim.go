@@ -75,9 +75,7 @@ func (s *Scheduler) lane(ctx context.Context, destination string) (of Lane) {
 // for long, its mail is put off, so that it says why it waits and its time runs out
 // as that of any other.
 func (s *Scheduler) giveBack(t *Trip) {
-	if a, ok := s.lanes.suspended(t.lane, brief); ok {
-		s.ended(t, t.putOffAll(a))
-	}
+	s.ended(t, t.putOffWhileShut(brief))
 	t.rest = max(t.rest, s.lanes.rest(t.lane))
 	s.end(t)
 }
@@ -91,7 +89,7 @@ func (s *Scheduler) work(t *Trip) {
 		return
 	}
 	s.ended(t, t.finish())
-	t.rest = s.lanes.rest(t.lane)
+	t.rest = s.lanes.behind(t.lane)
 	s.end(t)
 }
 

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"math/rand/v2"
 	"slices"
 	"time"
 )
@@ -30,7 +31,7 @@ type lane struct {
 	o       *Options
 
 	taken    bool          // a message was, once
-	troubles int           // since then, or since it is known
+	troubles int           // in a row, each of another message
 	shut     time.Time     // nothing is begun before
 	waits    time.Duration // how long it was shut the last time, since a message was taken
 	last     *Attempt      // why
@@ -71,7 +72,8 @@ const (
 	brief = time.Minute
 	// heldByLane is how many destinations a lane holds claimed for each of its
 	// connections, so that none waits for the next to be claimed; heldByWorker is
-	// that for all lanes and each worker.
+	// that for all lanes and each worker. Any lane may hold an eighth of these: who
+	// waits there has his turn in order, the others try again every other second.
 	heldByLane   = 2
 	heldByWorker = 4
 	// untried is how many connections a lane may have that has taken no message yet.
@@ -80,45 +82,16 @@ const (
 	burst = 5 * time.Second
 )
 
-// trouble is what one attempt says about the hosts of its lane.
-type trouble int
-
-const (
-	silence trouble = iota // nothing
-	fine                   // a message was taken
-	less                   // they ask for less
-	broken                 // no conversation came about, or it broke off
-)
-
-// trouble of an attempt. What is about one recipient, or what we decided ourselves,
-// says nothing of how many connections its host likes.
-func (a *Attempt) trouble() trouble {
-	early := a.Stage == "greet" || a.Stage == "ehlo"
-	switch {
-	case a.Outcome == Sent:
-		return fine
-	case a.Outcome != Deferred, a.Host == "":
-		return silence
-	case a.Slow && (early || a.Stage == "connect"):
-		return broken
-	case a.Slow:
-		return less
-	case a.Ours, a.Reply.Code == 0 && a.Reply.Status != "":
-		return silence
-	case a.Reply.Code == 0, a.Reply.Code == 421, early:
-		return broken
-	case len(a.Reply.Status) > 4 && a.Reply.Status[:4] == "4.7.":
-		return less
-	}
-	return silence
-}
-
-// learn from an attempt.
+// learn from what became of one message.
 func (l *lane) learn(a *Attempt, now time.Time) {
 	switch a.trouble() {
 	case fine:
 		l.window = min(l.window+1, l.Connections)
 		l.taken, l.troubles, l.shut, l.waits, l.last = true, 0, time.Time{}, 0, nil
+	case answered:
+		if !l.closed(now) {
+			l.troubles = 0
+		}
 	case less:
 		l.window = max(1, l.window/2)
 	case broken:
@@ -222,7 +195,7 @@ func (l *lane) idle(now time.Time) bool {
 }
 
 // pace spreads what is put off again and again: nothing comes back within a second,
-// and no more than 5000 in one.
+// no more than 5000 in one, and none always just before another.
 type pace struct{ next time.Time }
 
 const (
@@ -235,5 +208,5 @@ func (p *pace) wait(now time.Time) time.Duration {
 		p.next = soonest
 	}
 	p.next = p.next.Add(paceEach)
-	return p.next.Sub(now)
+	return p.next.Sub(now) + rand.N(paceLeast)
 }

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -204,6 +205,46 @@ func TestDeadHostIsLeftAlone(t *testing.T) {
 	})
 }
 
+// Dead hosts are no outage of ours, however many they are and however little mail goes
+// elsewhere: they are left alone all the same.
+func TestDeadHostsBesideALivingOne(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		var mu sync.Mutex
+		dials := map[string]int{}
+		dead, live := w.each(always(refused)), w.each(always(queue.Attempt{Outcome: queue.Sent}))
+		w.deliver = func(ctx context.Context, trip *queue.Trip) error {
+			mu.Lock()
+			dials[trip.Domain()]++
+			mu.Unlock()
+			if trip.Domain() == "live.example" {
+				return live(ctx, trip)
+			}
+			return dead(ctx, trip)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 360 {
+				for i := range 5 {
+					w.put(queue.Message{}, fmt.Sprintf("dead%d.example", i))
+				}
+				time.Sleep(5 * time.Second)
+				w.put(queue.Message{}, "live.example")
+				time.Sleep(5 * time.Second)
+			}
+		})
+		w.run(queue.Options{}, h)
+		wg.Wait()
+		for i := range 5 {
+			if n := dials[fmt.Sprintf("dead%d.example", i)]; n > 12 {
+				t.Errorf("%d connections to a dead host in an hour", n)
+			}
+		}
+		if n := dials["live.example"]; n < 300 {
+			t.Errorf("%d to the living one", n)
+		}
+	})
+}
+
 // When it takes mail again, all that waited goes out.
 func TestHostComesBack(t *testing.T) {
 	simulate(t, func(t *testing.T, w *world) {
@@ -221,6 +262,46 @@ func TestHostComesBack(t *testing.T) {
 		w.run(queue.Options{Retry: []time.Duration{m}}, 30*m)
 		w.stat(queue.Stat{})
 	})
+}
+
+// Of very much mail the first is due again before the last is put off: hosts that are
+// back are tried all the same.
+func TestMoreThanCanBePutOff(t *testing.T) {
+	simulate(t, func(t *testing.T, w *world) {
+		for range 1000 {
+			w.put(queue.Message{}, "a.example")
+		}
+		for _, name := range []string{"hosts", "us"} {
+			start := time.Now()
+			w.deliver = func(ctx context.Context, trip *queue.Trip) error {
+				switch {
+				case time.Since(start) > m:
+					return w.each(always(queue.Attempt{Outcome: queue.Sent}))(ctx, trip)
+				case name == "us":
+					return errors.New("no")
+				}
+				return w.each(always(refused))(ctx, trip)
+			}
+			s := queue.NewScheduler(slowly{w.store}, w, w, queue.Options{Retry: []time.Duration{time.Second}}, w.log)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*m)
+			if err := s.Run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			w.stat(queue.Stat{})
+			for range 1000 {
+				w.put(queue.Message{}, "a.example")
+			}
+		}
+	})
+}
+
+// slowly is a store that takes its time to settle.
+type slowly struct{ queue.Work }
+
+func (s slowly) Settle(ctx context.Context, l queue.Lease, rs ...queue.Result) error {
+	time.Sleep(time.Duration(len(rs)) * 100 * time.Millisecond)
+	return s.Work.Settle(ctx, l, rs...)
 }
 
 func TestRate(t *testing.T) {

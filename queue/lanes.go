@@ -23,25 +23,9 @@ type lanes struct {
 	held   tally              // trips that wait for their first worker
 	away   pace               // of destinations for which there was no room
 	urgent map[string]bool    // destinations that the operator wants tried
-	down   int                // lanes shut since a message was taken anywhere
+	down   int                // lanes shut for the first time since a message was taken anywhere
 	over   bool               // nothing is begun any more
 	swept  time.Time
-}
-
-// tally counts by the standing of lanes.
-type tally [standings]int
-
-// upTo counts those of this standing and of worse.
-func (c *tally) upTo(s standing) (n int) {
-	for _, v := range c[:s+1] {
-		n += v
-	}
-	return n
-}
-
-// room tells whether one more of the standing fits into its part of most.
-func (c *tally) room(s standing, most int) bool {
-	return c.upTo(s) < max(1, most*quarters[s]/4) && c.upTo(good) < most
 }
 
 const (
@@ -76,7 +60,7 @@ func (ls *lanes) enter(t *Trip, of Lane) bool {
 	case l.rest(now) > 0:
 		t.rest = max(l.rest(now), l.away.wait(now)-paceLeast)
 		return false
-	case len(l.waiting) >= heldByLane*l.Connections:
+	case len(l.waiting) >= max(heldByLane*l.Connections, heldByWorker*ls.o.Workers/8):
 		t.rest = l.away.wait(now)
 		return false
 	case !ls.held.room(l.standing(), heldByWorker*ls.o.Workers):
@@ -119,139 +103,6 @@ func (ls *lanes) sweep(now time.Time) {
 	}
 }
 
-// share out the workers, after something changed in l.
-func (ls *lanes) share(l *lane, now time.Time) {
-	ls.want(l, now)
-	for !ls.over {
-		l := ls.pick(now)
-		if l == nil {
-			return
-		}
-		ls.engage(l)
-		ls.want(l, now)
-	}
-}
-
-// pick the lane that gets the next worker: standings take turns, and the lanes in each.
-func (ls *lanes) pick(now time.Time) *lane {
-	for i := range standing(standings) {
-		s := (ls.turn + i) % standings
-		for len(ls.rings[s]) > 0 && ls.busy.room(s, ls.o.Workers) {
-			l := ls.rings[s][0]
-			ls.rings[s] = ls.rings[s][1:]
-			l.wanting = false
-			if l.wants(now) {
-				ls.turn = (s + 1) % standings
-				return l
-			}
-		}
-	}
-	return nil
-}
-
-func (ls *lanes) want(l *lane, now time.Time) {
-	if !l.wanting && l.wants(now) {
-		l.wanting = true
-		ls.rings[l.standing()] = append(ls.rings[l.standing()], l)
-	}
-}
-
-func (ls *lanes) engage(l *lane) {
-	t, first := l.next()
-	if first {
-		ls.held[l.standing()]--
-	}
-	ls.busy[l.standing()]++
-	l.busy++
-	t.workers++
-	ls.start(t)
-}
-
-// leave takes a worker off a trip; last tells that no other is there.
-func (ls *lanes) leave(t *Trip) (last bool) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	l := t.lane
-	ls.busy[l.standing()]--
-	l.busy--
-	t.workers--
-	t.more = false // until one of its workers says otherwise
-	l.used = time.Now()
-	if last = t.workers == 0; last {
-		l.trips = slices.DeleteFunc(l.trips, func(o *Trip) bool { return o == t })
-	}
-	ls.share(l, l.used)
-	return last
-}
-
-// look again, of a trip whose workers have long been busy with what they have,
-// whether something has come in for others. Hosts that nothing is known of yet may
-// get another connection then, while half of all workers are free: a large message
-// takes its time, too.
-func (ls *lanes) look(t *Trip) {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	now := time.Now()
-	if t.workers == 0 || now.Sub(t.asked) < lookEvery {
-		return
-	}
-	l := t.lane
-	if !l.taken && l.troubles == 0 && l.window < min(untried, l.Connections) && ls.busy.upTo(good) < ls.o.Workers/2 {
-		l.window++
-	}
-	t.more = true
-	ls.share(l, now)
-}
-
-// ahead is how many jobs a trip may read ahead; 0: it had its turn, and others of
-// its lane wait, or of other lanes when there is no worker left.
-func (ls *lanes) ahead(t *Trip, had bool) int {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	if had && (len(t.lane.waiting) > 0 || ls.crowded()) {
-		return 0
-	}
-	return max(takeAhead, 2*t.workers)
-}
-
-// crowded: the next worker to be free will be given to another lane.
-func (ls *lanes) crowded() bool {
-	for s := range standing(standings) {
-		if len(ls.rings[s]) > 0 && (s == good || ls.busy.upTo(s) <= ls.o.Workers*quarters[s]/4) {
-			return true
-		}
-	}
-	return false
-}
-
-// denial is why a worker gets no job, though there is one.
-type denial int
-
-const (
-	granted   denial = iota
-	usedUp           // the lane's rate is
-	leftAlone        // the lane is
-)
-
-// grant a job to a worker. more says that there are others, which a further worker
-// may have.
-func (ls *lanes) grant(t *Trip, more bool) denial {
-	ls.mu.Lock()
-	defer ls.mu.Unlock()
-	now := time.Now()
-	switch l := t.lane; {
-	case l.closed(now):
-		return leftAlone
-	case !l.pay(now):
-		return usedUp
-	}
-	t.asked = now
-	if t.more = more; more {
-		ls.share(t.lane, now)
-	}
-	return granted
-}
-
 // change of a lane, which may change its standing.
 func (ls *lanes) change(l *lane, do func()) {
 	was := l.standing()
@@ -268,21 +119,18 @@ func (ls *lanes) change(l *lane, do func()) {
 	}
 }
 
-// learn from what became of mail. What waits for a lane that is shut now is given
-// back. It says how long the lane is left alone from now on because of it, or that
-// this has ended.
-func (ls *lanes) learn(l *lane, as map[int]Attempt) (shut time.Duration, open bool) {
+// learn from what became of a message. What waits for a lane that is shut now is
+// given back. It says how long the lane is left alone from now on because of it, or
+// that this has ended.
+func (ls *lanes) learn(l *lane, a *Attempt) (shut time.Duration, open bool) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	now := time.Now()
 	before, waited := l.shut, l.waits > 0
-	ls.change(l, func() {
-		for _, a := range as {
-			l.learn(&a, now)
-		}
-	})
-	ls.cutOff(as, l.closed(now) && l.shut != before)
-	if l.closed(now) && l.shut != before {
+	ls.change(l, func() { l.learn(a, now) })
+	shuts := l.closed(now) && l.shut != before
+	ls.cutOff(a, shuts && !waited)
+	if shuts {
 		for _, t := range l.waiting {
 			ls.held[l.standing()]--
 			ls.back(t)
@@ -294,23 +142,22 @@ func (ls *lanes) learn(l *lane, as map[int]Attempt) (shut time.Duration, open bo
 	return 0, waited && l.waits == 0
 }
 
-// cutOff notes whether we seem to be, by what one lane has learnt. When the first
-// message is taken after that, all lanes are open for one try.
-func (ls *lanes) cutOff(as map[int]Attempt, shut bool) {
+// cutOff notes whether we seem to be, by an attempt in one lane and whether that has
+// shut it for the first time: what was left alone before says nothing new. When the
+// first message is taken after that, all lanes are open for one try.
+func (ls *lanes) cutOff(a *Attempt, shut bool) {
 	if shut {
 		ls.down++
 	}
-	for _, a := range as {
-		if a.Outcome != Sent {
-			continue
-		}
-		if ls.down >= outage {
-			for _, l := range ls.all {
-				l.open()
-			}
-		}
-		ls.down = 0
+	if a.Outcome != Sent {
+		return
 	}
+	if ls.down >= outage {
+		for _, l := range ls.all {
+			l.open()
+		}
+	}
+	ls.down = 0
 }
 
 // suspended is what becomes of mail while its lane is shut, for longer than that.
@@ -325,6 +172,21 @@ func (ls *lanes) rest(l *lane) time.Duration {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	return l.rest(time.Now())
+}
+
+// behind is how long a destination that had its turn need not be claimed again: as long
+// as others for which there was no room.
+func (ls *lanes) behind(l *lane) time.Duration {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := time.Now()
+	rest := l.rest(now)
+	for _, p := range []*pace{&l.away, &ls.away} {
+		if p.next.After(now) {
+			rest = max(rest, p.wait(now))
+		}
+	}
+	return rest
 }
 
 // try what the operator wants tried, though it is left alone. None: everything.

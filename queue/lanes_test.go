@@ -15,7 +15,7 @@ func enters(ls *lanes, name string, as ...Attempt) (ok bool) {
 		return false
 	}
 	for _, a := range as {
-		ls.learn(t.lane, map[int]Attempt{0: a})
+		ls.learn(t.lane, &a)
 	}
 	ls.leave(t)
 	return true
@@ -24,6 +24,32 @@ func enters(ls *lanes, name string, as ...Attempt) (ok bool) {
 func idleLanes(o Options) *lanes {
 	nothing := func(*Trip) {}
 	return newLanes(o.withDefaults(), nothing, nothing)
+}
+
+// What becomes of one message is one word of its hosts, and an answer to another
+// message in between is a conversation.
+func TestTroubleUponTrouble(t *testing.T) {
+	broke := Attempt{Outcome: Deferred, Host: "mx.example", Stage: "connect"}
+	full := Attempt{Outcome: Deferred, Host: "mx.example", Stage: "rcpt", Reply: Reply{Code: 452}}
+	for name, c := range map[string]struct {
+		messages []map[int]Attempt
+		shut     bool
+	}{
+		"two":                 {[]map[int]Attempt{{0: broke}, {0: broke}}, true},
+		"one to two":          {[]map[int]Attempt{{0: broke, 1: broke}}, false},
+		"with one in between": {[]map[int]Attempt{{0: broke}, {0: full}, {0: broke}}, false},
+		"in part":             {[]map[int]Attempt{{0: broke, 1: full}, {0: full, 1: broke}}, false},
+	} {
+		ls := idleLanes(Options{})
+		var as []Attempt
+		for _, m := range c.messages {
+			as = append(as, telling(m))
+		}
+		enters(ls, "d", as...)
+		if _, shut := ls.count(); shut == 1 != c.shut {
+			t.Errorf("%s: shut is %v", name, !c.shut)
+		}
+	}
 }
 
 // However many hosts there are, and all of them dead, not much is remembered.
@@ -77,8 +103,10 @@ func TestTrouble(t *testing.T) {
 		want trouble
 	}{
 		"taken":             {Attempt{Outcome: Sent, Stage: "dot"}, fine},
-		"no such user":      {Attempt{Outcome: Refused, Host: "h", Stage: "rcpt", Reply: Reply{Code: 550}}, silence},
-		"mailbox full":      {Attempt{Outcome: Deferred, Host: "h", Stage: "rcpt", Reply: Reply{Code: 452, Status: "4.2.2"}}, silence},
+		"no such user":      {Attempt{Outcome: Refused, Host: "h", Stage: "rcpt", Reply: Reply{Code: 550}}, answered},
+		"mailbox full":      {Attempt{Outcome: Deferred, Host: "h", Stage: "rcpt", Reply: Reply{Code: 452, Status: "4.2.2"}}, answered},
+		"no TLS now":        {Attempt{Outcome: Deferred, Host: "h", Stage: "starttls", Reply: Reply{Code: 454}}, silence},
+		"too large":         {Attempt{Outcome: Refused, Host: "h", Stage: "mail", Reply: Reply{Status: "5.3.4"}}, silence},
 		"greylisted":        {Attempt{Outcome: Deferred, Host: "h", Stage: "rcpt", Reply: Reply{Code: 451, Status: "4.7.1"}}, less},
 		"421":               {Attempt{Outcome: Deferred, Host: "h", Stage: "mail", Reply: Reply{Code: 421, Status: "4.3.2"}}, broken},
 		"refused":           {Attempt{Outcome: Deferred, Host: "h", Stage: "connect"}, broken},

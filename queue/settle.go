@@ -47,20 +47,16 @@ func (x *tried) putOff() bool {
 	return true
 }
 
-// learn from attempts how the lane fares, and tell when that matters.
+// learn from the attempts of one message how the lane fares, and tell when that matters.
 func (t *Trip) learn(as map[int]Attempt) {
-	shut, open := t.s.lanes.learn(t.lane, as)
-	if shut == 0 && !open {
-		return
-	}
-	for _, a := range as { // they are alike
-		if open {
-			t.s.log.Info("hosts take mail again", "domain", t.Domain(), "host", a.Host)
-		} else {
-			t.s.log.Info("hosts left alone", "domain", t.Domain(), "host", a.Host, "stage", a.Stage,
-				"reason", a.reason(), "next", time.Now().Add(shut))
-		}
-		return
+	a := telling(as)
+	shut, open := t.s.lanes.learn(t.lane, &a)
+	switch {
+	case open:
+		t.s.log.Info("hosts take mail again", "domain", t.Domain(), "host", a.Host)
+	case shut > 0:
+		t.s.log.Info("hosts left alone", "domain", t.Domain(), "host", a.Host, "stage", a.Stage,
+			"reason", a.reason(), "next", time.Now().Add(shut))
 	}
 }
 

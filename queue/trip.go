@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,9 +41,10 @@ type Trip struct {
 
 // handed is a job taken from the store.
 type handed struct {
-	job Job
-	at  time.Time // when its Age and Ours were true
-	no  uint64    // of wakings before it was handed out
+	job  Job
+	at   time.Time // when its Age and Ours were true
+	no   uint64    // of wakings before it was handed out
+	dots []int     // recipients whose final dot was about to be sent
 }
 
 // takeAhead is how many jobs are read from the store at once, and how many a
@@ -143,6 +146,11 @@ func (t *Trip) Body(j Job) (io.ReadSeekCloser, error) {
 // Sending marks that the final dot for these recipients is about to be sent.
 // When it fails, the dot must not be sent.
 func (t *Trip) Sending(j Job, ns ...int) error {
+	t.mu.Lock()
+	if h := t.open[j.Message.ID]; h != nil {
+		h.dots = append(h.dots, ns...)
+	}
+	t.mu.Unlock()
 	return t.s.w.Sending(t.ctx, t.lease.Lease, j.Message.ID, ns...)
 }
 
@@ -178,35 +186,37 @@ func (t *Trip) finish() error {
 		t.s.log.Warn("delivery not possible", "domain", t.Domain(), "err", err)
 	}
 	a := Attempt{At: time.Now(), Outcome: Deferred, Ours: true, Why: why, Wait: idle}
-	var js []Job
-	for _, h := range t.open {
-		js = append(js, h.job)
-	}
-	if err := t.putOff(js, a); err != nil {
+	if err := t.putOff(slices.Collect(maps.Values(t.open)), a); err != nil {
 		return err
 	}
-	if a, ok := t.s.lanes.suspended(t.lane, 0); ok {
-		return t.putOffAll(a)
+	if _, ok := t.s.lanes.suspended(t.lane, 0); ok {
+		return t.putOffWhileShut(0)
 	}
 	if t.count > 0 && (err == nil || errors.Is(err, errPanic)) || t.denied != granted {
 		return nil
 	}
-	return t.putOffAll(a)
+	return t.putOffAll(func() (Attempt, bool) { return a, time.Since(a.At) < idle })
 }
 
-// putOffAll gives all that is due this attempt. No worker is there.
-func (t *Trip) putOffAll(a Attempt) error {
-	for !t.stopped() {
-		js := make([]Job, 0, len(t.ahead))
+// putOffWhileShut puts off all that is due as long as the lane is shut for longer than that.
+func (t *Trip) putOffWhileShut(than time.Duration) error {
+	return t.putOffAll(func() (Attempt, bool) { return t.s.lanes.suspended(t.lane, than) })
+}
+
+// putOffAll gives all that is due this attempt, as long as there is one: of very much
+// mail the first is due again before the last is put off. No worker is there.
+func (t *Trip) putOffAll(with func() (Attempt, bool)) error {
+	for a, ok := with(); ok && !t.stopped(); a, ok = with() {
+		hs := make([]*handed, 0, len(t.ahead))
 		t.mu.Lock()
 		for _, h := range t.ahead {
-			js = append(js, h.job)
 			h.no = t.s.wakings.count()
 			t.open[h.job.Message.ID] = &h
+			hs = append(hs, &h)
 		}
 		t.ahead = nil
 		t.mu.Unlock()
-		if err := t.putOff(js, a); err != nil {
+		if err := t.putOff(hs, a); err != nil {
 			return err
 		}
 		t.mu.Lock()
@@ -219,17 +229,23 @@ func (t *Trip) putOffAll(a Attempt) error {
 	return nil
 }
 
-func (t *Trip) putOff(js []Job, a Attempt) error {
-	if len(js) == 0 {
+// putOff gives jobs this attempt. Whose final dot may have gone out, and was not
+// settled, may have the message.
+func (t *Trip) putOff(hs []*handed, a Attempt) error {
+	if len(hs) == 0 {
 		return nil
 	}
-	ts := make([]tried, 0, len(js))
-	for _, j := range js {
-		as := make(map[int]Attempt, len(j.Recipients))
-		for _, r := range j.Recipients {
-			as[r.N] = a
+	ts := make([]tried, 0, len(hs))
+	for _, h := range hs {
+		as := make(map[int]Attempt, len(h.job.Recipients))
+		for _, r := range h.job.Recipients {
+			x := a
+			if slices.Contains(h.dots, r.N) {
+				x.Stage = "dot"
+			}
+			as[r.N] = x
 		}
-		ts = append(ts, tried{j, as})
+		ts = append(ts, tried{h.job, as})
 	}
 	return t.settle(ts)
 }

@@ -67,6 +67,72 @@ func TestTurns(t *testing.T) {
 	}
 }
 
+// Where more destinations have mail for the same hosts than can wait there, those with
+// much do not keep out those with little.
+func TestTurnsOfVeryMany(t *testing.T) {
+	for name, c := range map[string]struct {
+		workers, perMinute int
+		within             time.Duration
+	}{
+		"all wait there": {1000, 0, 3 * m}, "few wait there": {8, 0, 8 * m}, "a rate": {8, 120, 10 * m},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, w *world) {
+				for i := range 200 {
+					for range 1 + 500*(i%20/19) { // ten of them have much
+						w.put(queue.Message{}, fmt.Sprintf("d%d.example", i))
+					}
+				}
+				w.lane = func(string) queue.Lane {
+					return queue.Lane{Name: "mx.example", Connections: 2, PerMinute: c.perMinute}
+				}
+				x := &when{}
+				w.deliver = w.each(func(_ queue.Job, r queue.Recipient) queue.Attempt {
+					time.Sleep(time.Second)
+					x.sent(w, r.Domain)
+					return queue.Attempt{Outcome: queue.Sent}
+				})
+				w.run(queue.Options{Workers: c.workers}, c.within)
+				late := 0
+				for i := range 200 {
+					if x.last[fmt.Sprintf("d%d.example", i)] == 0 {
+						late++
+					}
+				}
+				if late > 0 {
+					t.Errorf("%d of 200 destinations had no turn in %v", late, c.within)
+				}
+			})
+		})
+	}
+}
+
+// Few workers are shared, too, among hosts that take nothing.
+func TestTurnsOfFewWorkers(t *testing.T) {
+	for workers := 1; workers <= 4; workers++ {
+		simulate(t, func(t *testing.T, w *world) {
+			for range 500 {
+				w.put(queue.Message{}, "much.example")
+			}
+			x := &when{}
+			w.deliver = w.each(func(_ queue.Job, r queue.Recipient) queue.Attempt {
+				time.Sleep(time.Second)
+				x.sent(w, r.Domain)
+				return queue.Attempt{Outcome: queue.Refused, Host: "mx.example", Stage: "rcpt", Reply: queue.Reply{Code: 550}}
+			})
+			for i := range workers {
+				time.AfterFunc(30*time.Second, func() { w.put(queue.Message{}, fmt.Sprintf("little%d.example", i)) })
+			}
+			w.run(queue.Options{Workers: workers}, 5*m)
+			for i := range workers {
+				if at := x.last[fmt.Sprintf("little%d.example", i)]; at == 0 || at > 2*m {
+					t.Errorf("of %d workers little%d, due after 30s, got one after %v", workers, i, at)
+				}
+			}
+		})
+	}
+}
+
 // A message that takes very long does not keep those waiting that came in for the same
 // destination after it.
 func TestLongMessage(t *testing.T) {

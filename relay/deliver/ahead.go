@@ -1,7 +1,12 @@
 package deliver
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"smtprelay/queue"
@@ -11,7 +16,8 @@ import (
 // the final dot of the one before (RFC 2920 section 3.1 allows it): a message then
 // takes one round trip and not two. Its text is only begun with once the one before
 // is settled. Where it is not to be sent after all the connection ends without a
-// word: DATA cannot be taken back.
+// word: DATA cannot be taken back. Where it was lost, or answered as if it made no
+// sense, nothing is booked: it is said again in turn, over a new connection.
 
 // soon is how fast a peer must have answered one final dot to get an envelope with
 // the next: for so long that message could go over another connection.
@@ -37,7 +43,7 @@ func (v *voyage) look() (j queue.Job, ok bool) {
 // next is the envelope of the next message where it goes the same way as this one;
 // else it is empty.
 func (v *voyage) next(s *session) envelope {
-	if v.inTurn || time.Since(v.asked) > fresh {
+	if time.Since(v.asked) > fresh || v.inTurn.wants(s.addr) {
 		return envelope{}
 	}
 	j, ok := v.look()
@@ -49,7 +55,9 @@ func (v *voyage) next(s *session) envelope {
 	if m.Envelope.UTF8 || m.Envelope.RequireTLS || s.fits(size) != nil {
 		return envelope{}
 	}
-	hops, err := v.hops(j, nil, nil)
+	ctx, cancel := context.WithTimeout(v.ctx, v.c.soon) // the peer waits for the dot
+	defer cancel()
+	hops, err := v.hops(ctx, j, nil, nil)
 	if err != nil || !slices.ContainsFunc(hops, s.serves) {
 		return envelope{}
 	}
@@ -87,4 +95,52 @@ func (s *session) say(e envelope) {
 		s.write(line)
 	}
 	s.write("DATA")
+}
+
+// errOutOfStep: what a peer says of an envelope that went ahead of its turn may be
+// about something else.
+var errOutOfStep = errors.New("the peer could not follow what was said ahead of its turn")
+
+// outOfStep tells whether a reply speaks of the protocol, not of the message (RFC 5321
+// section 4.2.2, RFC 3463 section 3.6).
+func outOfStep(err error) bool {
+	r, ok := remote(err)
+	return ok && (r.code >= 500 && r.code <= 504 || strings.HasPrefix(apart(r).Status, "5.5."))
+}
+
+// answer reads the reply to a part of the envelope, or to DATA.
+func (r *run) answer(d time.Duration, class int) error {
+	_, err := r.read(d, class)
+	if r.led && outOfStep(err) {
+		r.dead = true
+		return errOutOfStep
+	}
+	return err
+}
+
+// inTurn are the peers that lost an envelope which went ahead. None does there for a
+// while: some answer nothing then, which takes minutes to find out.
+type inTurn struct {
+	mu    sync.Mutex
+	until map[netip.AddrPort]time.Time
+}
+
+const (
+	inTurnFor  = time.Hour
+	inTurnMost = 1000
+)
+
+func (t *inTurn) lost(peer netip.AddrPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.until == nil || len(t.until) >= inTurnMost {
+		t.until = map[netip.AddrPort]time.Time{}
+	}
+	t.until[peer] = time.Now().Add(inTurnFor)
+}
+
+func (t *inTurn) wants(peer netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return time.Now().Before(t.until[peer])
 }

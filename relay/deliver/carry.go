@@ -81,9 +81,13 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 		}
 		if s.dead {
 			v.note(last, rest, x.unserved(base))
+			lost := s.led && x.last.Outcome != "" && x.last.Reply.Code == 0
+			if lost {
+				v.inTurn.lost(s.addr)
+			}
 			// An idle connection may be closed at any time: that is no fault of
 			// the exchanger, and nothing was lost with it.
-			if served && x.last.Stage == "mail" && t.next == elsewhere {
+			if (served && x.last.Stage == "mail" || lost) && t.next == elsewhere {
 				t.next = again
 				return left, slices.Concat(x.elsewhere, rest), t, nil
 			}
@@ -100,7 +104,6 @@ func (v *voyage) carry(j queue.Job, rs []queue.Recipient, last map[int]queue.Att
 func (v *voyage) load(j queue.Job, base queue.Attempt, batch []queue.Recipient, last map[int]queue.Attempt, next func() envelope) (*sorted, error) {
 	s := v.s
 	ends := v.transaction(j, s, batch, next)
-	v.inTurn = v.inTurn || s.dead && s.early
 	d := s.dialogue(j.Message, batch)
 	v.refusedBy(s, ends, d)
 	x := sortEnds(base, batch, ends, last, d, func(r queue.Recipient, a queue.Attempt) bool { return v.taken.content(r, a, d.mail) })

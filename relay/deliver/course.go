@@ -70,7 +70,7 @@ func (c *course) anew() (ok bool) {
 	if !c.tried || c.may(c.job.Message, c.hops[c.i].source, c.refused) {
 		return true
 	}
-	hops, err := c.voyage.hops(c.job, c.refused, c.named)
+	hops, err := c.voyage.hops(c.ctx, c.job, c.refused, c.named)
 	if err != nil {
 		a, _ := book(queue.Attempt{At: time.Now()}, err, reply{}, dialogue{})
 		c.note(c.last, c.left, a)
@@ -149,7 +149,7 @@ func (c *course) without(source string, concerns func(queue.Recipient) bool) boo
 		return false
 	}
 	c.refused = append(c.refused, source)
-	hops, err := c.voyage.hops(c.job, c.refused, c.named)
+	hops, err := c.voyage.hops(c.ctx, c.job, c.refused, c.named)
 	if err != nil {
 		hops = nil // it waits, and what the remote said is why
 	}

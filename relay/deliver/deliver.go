@@ -45,6 +45,7 @@ type Deliverer struct {
 	taken  *taken
 	limits []Limit
 	pool   pool
+	inTurn inTurn
 	log    *slog.Logger
 }
 
@@ -81,7 +82,7 @@ func (d *Deliverer) Close() { d.pool.end() }
 const (
 	maxSessions = 3               // that got as far as a transaction
 	maxRenewed  = 10              // connections to one address in place of one that settled nobody
-	patience    = 5 * time.Minute // after that no further exchanger is begun with
+	patience    = 5 * time.Minute // after that no further exchanger is begun with, and one that failed is tried again
 	fresh       = time.Minute     // so long exchangers stand; the cache knows for how long their records do
 )
 
@@ -105,12 +106,11 @@ type voyage struct {
 	asked  time.Time  // when to was
 	s      *session   // open, or nil
 	ahead  *queue.Job // handed out, not begun with; or nil
-	inTurn bool       // a connection broke on which an envelope went ahead: no other does
 	failed map[place]failure
 }
 
-// place is where a session did not come about, so that the next message of this
-// trip does not wait for the same again. Without addr it is all the destination
+// place is where a session did not come about, so that the next messages of this
+// trip do not wait for the same again. Without addr it is all the destination
 // for that source, or for one sender's mail from it.
 type place struct {
 	source string
@@ -155,7 +155,7 @@ func (v *voyage) cut() {
 }
 
 func (v *voyage) job(j queue.Job) error {
-	hops, err := v.hops(j, nil, nil)
+	hops, err := v.hops(v.ctx, j, nil, nil)
 	if v.ctx.Err() != nil {
 		return v.ctx.Err()
 	}
@@ -195,8 +195,7 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 	h := hops[i]
 	d := dialogue{mail: mailOf(m), ehlo: h.ehlo}
 	for _, p := range []place{h.place(), {source: h.source}, {source: h.source, sender: d.sender()}} {
-		if f, ok := v.failed[p]; ok {
-			f.At, f.Took = time.Now(), 0
+		if f, ok := v.known(p); ok {
 			return f, false
 		}
 	}
@@ -227,7 +226,18 @@ func (v *voyage) reach(m *queue.Message, hops []hop, i int) (f failure, ok bool)
 	return failure{}, true
 }
 
-// slow remembers, until the end of the trip, that a source, or a sender from it, is
+// known is the failure of a place as that of another message, unless it was so long
+// ago that the place should be tried again: a trip lasts as long as there is mail.
+func (v *voyage) known(p place) (failure, bool) {
+	f, ok := v.failed[p]
+	if !ok || time.Since(f.At.Add(f.Took)) > patience {
+		return failure{}, false
+	}
+	f.At, f.Took = time.Now(), 0
+	return f, true
+}
+
+// slow remembers, for this trip, that a source, or a sender from it, is
 // to send less. What was said of one message alone slows down no other.
 func (v *voyage) slow(f failure, d dialogue) {
 	switch {

@@ -371,3 +371,19 @@ func TestTimeouts(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// What failed is not tried for each message of a trip, but a trip may have no end.
+func TestFailureIsKnownForAWhile(t *testing.T) {
+	p := place{source: "wan4"}
+	for ago, want := range map[time.Duration]bool{time.Minute: true, 6 * time.Minute: true, 20 * time.Minute: false} {
+		a := queue.Attempt{At: time.Now().Add(-ago), Took: 4 * time.Minute, Why: "no answer"}
+		v := &voyage{failed: map[place]failure{p: {Attempt: a}}}
+		f, ok := v.known(p)
+		if ok != want || ok && (f.Took != 0 || f.At.Before(a.At.Add(ago)) || f.Why != a.Why) {
+			t.Errorf("after %v: %v, %+v", ago, ok, f.Attempt)
+		}
+		if _, ok := v.known(place{source: "other"}); ok {
+			t.Error("another place is known")
+		}
+	}
+}

@@ -70,14 +70,17 @@ func mailOf(m *queue.Message) preflight.Mail {
 
 // hops are the addresses to try for a job, best first, without the sources that
 // it was refused from. The error is booked for every recipient.
-func (v *voyage) hops(j queue.Job, refused, named []string) ([]hop, error) {
-	w := v.ask(v.ctx, j.Message, v.trip.Domain(), refused, named)
+func (v *voyage) hops(ctx context.Context, j queue.Job, refused, named []string) ([]hop, error) {
+	w := v.ask(ctx, j.Message, v.trip.Domain(), refused, named)
 	if len(w.sources) == 0 {
-		return v.otherwise(w.final, "")
+		return v.otherwise(ctx, w.final, "")
 	}
 	if time.Since(v.asked) > fresh {
 		v.asked = time.Now()
-		v.to, v.toErr = v.mx.exchangers(v.ctx, v.trip.Domain())
+		v.to, v.toErr = v.mx.exchangers(ctx, v.trip.Domain())
+		if ctx.Err() != nil {
+			v.asked = time.Time{} // cut short: the next job asks anew
+		}
 	}
 	if v.toErr != nil {
 		return nil, at("resolve", v.toErr)
@@ -91,16 +94,16 @@ func (v *voyage) hops(j queue.Job, refused, named []string) ([]hop, error) {
 		hops = append(hops, x.hops(senders)...)
 	}
 	if len(hops) == 0 {
-		return v.otherwise(w.final, "no source for the addresses of "+v.to[0].host)
+		return v.otherwise(ctx, w.final, "no source for the addresses of "+v.to[0].host)
 	}
 	return hops, nil
 }
 
 // otherwise is the way of a message that no source can send: a smart host, or
 // waiting until that changes. lack is why none can, when sources there are.
-func (v *voyage) otherwise(r preflight.Route, lack string) ([]hop, error) {
+func (v *voyage) otherwise(ctx context.Context, r preflight.Route, lack string) ([]hop, error) {
 	if r.SmartHost {
-		return v.smart.hops(v.ctx)
+		return v.smart.hops(ctx)
 	}
 	reasons := slices.DeleteFunc([]string{lack, r.Why}, func(s string) bool { return s == "" })
 	return nil, at("gate", &decision{why: cmp.Or(strings.Join(reasons, ": "), "no source may send"), wait: r.Wait, ours: true, awaits: r.Awaits})

@@ -72,7 +72,7 @@ type session struct {
 	soon    time.Duration
 	prompt  bool     // the peer answered the last final dot at once
 	ahead   envelope // said, with DATA, and not answered yet; zero: none
-	early   bool     // an envelope went ahead on this connection
+	led     bool     // that of the transaction under way went ahead, and its text is not begun
 	unhook  func() bool
 	born    time.Time
 	expiry  *time.Timer // while it waits in the pool

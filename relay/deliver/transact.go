@@ -49,6 +49,7 @@ func (s *session) transact(t transaction) []end {
 	// A peer that answers everything, slowly, holds a worker no longer than this.
 	s.until = time.Now().Add(s.t.Mail + s.t.Rcpt + time.Duration(len(t.rcpt))*s.t.Rcpt/20)
 	s.count++
+	s.led = false
 	r.all()
 	s.until = time.Time{}
 	return r.ends
@@ -109,7 +110,7 @@ var errAhead = errors.New("the connection stood ready for another message")
 // (RFC 2920), unless that was done already, and returns what became of MAIL.
 func (r *run) address() (mail error) {
 	todo := r.waiting()
-	if r.ahead.empty() {
+	if r.led = !r.ahead.empty(); !r.led {
 		r.write(r.mail)
 		if r.pipeline {
 			for _, i := range todo {
@@ -121,7 +122,10 @@ func (r *run) address() (mail error) {
 	}
 	r.ahead = envelope{}
 	if mail == nil {
-		_, mail = r.read(r.t.Mail, 2)
+		mail = r.answer(r.t.Mail, 2)
+	}
+	if answered(mail) {
+		r.led = false // what follows is refused because of that
 	}
 	if mail == nil || r.pipeline && !r.dead {
 		r.recipients(todo)
@@ -143,7 +147,7 @@ func (r *run) recipients(todo []int) {
 			err = r.flush()
 		}
 		if err == nil {
-			_, err = r.read(r.t.Rcpt, 2)
+			err = r.answer(r.t.Rcpt, 2)
 		}
 		if r.dead {
 			r.failOpen("rcpt", err)
@@ -188,12 +192,13 @@ func (r *run) data(ok []int) {
 		err = r.flush()
 	}
 	if err == nil {
-		_, err = r.read(r.t.Data, 3)
+		err = r.answer(r.t.Data, 3)
 	}
 	if err != nil {
 		r.failOpen("data", err)
 		return
 	}
+	r.led = false
 	// Ten minutes, and as long as the slowest line we put up with needs.
 	r.until = time.Now().Add(10*time.Minute + time.Duration(r.size/(8<<10))*time.Second)
 	if err := r.send(ok); err != nil {
@@ -249,7 +254,6 @@ type onlyReader struct{ io.Reader }
 func (r *run) end(next envelope) {
 	r.out.WriteString(".\r\n") // what is wrong shows at flush
 	if r.ahead = next; !next.empty() {
-		r.early = true
 		r.say(next)
 	}
 }
