@@ -313,3 +313,32 @@ func TestReadErrorWhileLoading(t *testing.T) {
 		t.Fatalf("%+v", st)
 	}
 }
+
+// However long Open waits, it or the store says what went wrong with the filling.
+func TestReadErrorIsHeardWhenOpenReturns(t *testing.T) {
+	w := newThree(t, 50)
+	bad := blockOf(t, w.copy(), rcptKey(w.victim, 0))
+	late := 0
+	for i := range 300 {
+		var disk watched
+		disk.watch(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileReadAt && strings.HasSuffix(op.Path, ".sst") && op.Offset == bad {
+				return errorfs.ErrInjected
+			}
+			return nil
+		})
+		s, err := Open(disk.wrap(w.copy()), "queue", Options{patience: time.Duration(i+1) * 500 * time.Nanosecond, Fatal: func(err error) { t.Error(err) }})
+		if err != nil {
+			continue
+		}
+		late++
+		<-s.loading.over
+		if s.loading.err == nil || s.health() == nil {
+			t.Fatalf("round %d: %v, but the store says %v", i, s.loading.err, s.health())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("Open had returned in %d rounds", late)
+}
