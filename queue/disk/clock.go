@@ -78,7 +78,7 @@ func (s *Store) readClock() error {
 		return err
 	}
 	s.ran.base = ran
-	s.ids.seen(last)
+	s.ids.seen(last + idMargin) // of those given since, a crash may have left nothing
 	return nil
 }
 
@@ -91,14 +91,21 @@ func (s *Store) saveClock(o *pebble.WriteOptions) {
 }
 
 func (s *Store) setClock(b *pebble.Batch, now time.Duration) error {
+	last := s.ids.newest()
 	s.clocked.Store(int64(now))
-	return b.Set([]byte(clockKey), appendClock(now, s.ids.newest()), nil)
+	s.clockedID.Store(last)
+	return b.Set([]byte(clockKey), appendClock(now, last), nil)
 }
 
+// idMargin is how far IDs may have gone beyond the last that was saved: those of ten
+// seconds, or of a wall clock that was put forward by as much.
+const idMargin = 10_000 << idCounter
+
 // stamp saves the clock with what is written anyway, now and then: no record is
-// from much later than the clock that a crash leaves.
+// from much later than the clock that a crash leaves, and none has an ID that is
+// greater than its last by idMargin.
 func (s *Store) stamp(b *pebble.Batch, now time.Duration) error {
-	if now-time.Duration(s.clocked.Load()) < 10*time.Second {
+	if now-time.Duration(s.clocked.Load()) < 10*time.Second && s.ids.newest() < s.clockedID.Load()+idMargin {
 		return nil
 	}
 	return s.setClock(b, now)

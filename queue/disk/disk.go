@@ -46,18 +46,19 @@ type Options struct {
 
 // Store is a queue.Store in one directory.
 type Store struct {
-	o       Options
-	log     *slog.Logger
-	fs      vfs.FS
-	dir     string
-	only    io.Closer // the lock on dir
-	note    vfs.File  // how far the log was synced
-	db      *pebble.DB
-	ids     ids
-	ran     clock
-	clocked atomic.Int64  // when ran was saved last, by itself
-	stop    chan struct{} // closed by Close
-	ill     chan struct{} // closed when sick is set
+	o         Options
+	log       *slog.Logger
+	fs        vfs.FS
+	dir       string
+	only      io.Closer // the lock on dir
+	note      vfs.File  // how far the log was synced
+	db        *pebble.DB
+	ids       ids
+	ran       clock
+	clocked   atomic.Int64  // when ran was saved last, by itself
+	clockedID atomic.Uint64 // the last ID as it was saved then
+	stop      chan struct{} // closed by Close
+	ill       chan struct{} // closed when sick is set
 
 	opened  atomic.Bool  // Open is done: from now on a failure ends the process
 	syncing atomic.Int32 // commits under way

@@ -100,6 +100,9 @@ const maxID = 1<<(5*idLen) - 1
 
 func validID(s string) bool { _, ok := parseID(s); return ok }
 
+// idCounter is how many bits of an ID count within a millisecond.
+const idCounter = 15
+
 // ids gives IDs: the time in milliseconds and a counter, never one twice, even
 // when the clock was put back, as long as last is known.
 type ids struct {
@@ -110,7 +113,7 @@ type ids struct {
 func (g *ids) next() queue.ID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.last = max(g.last+1, uint64(time.Now().UnixMilli())<<15&maxID)
+	g.last = max(g.last+1, uint64(time.Now().UnixMilli())<<idCounter&maxID)
 	return formatID(g.last)
 }
 
