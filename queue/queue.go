@@ -78,6 +78,7 @@ const (
 type Attempt struct {
 	At      time.Time      `json:"at,omitzero"`
 	Took    time.Duration  `json:"took,omitzero"`
+	Waited  time.Duration  `json:"waited,omitzero"` // the recipient's Age and Ours then: tells attempts apart by the time we ran, whatever the clock says
 	Outcome Outcome        `json:"outcome"`
 	Ours    bool           `json:"ours,omitzero"`   // deferred by our own verdict or fault (gate, smart host, local I/O, what Class names): see Recipient.Ours
 	Slow    bool           `json:"slow,omitzero"`   // the remote asks for less mail, or thinks little of what it had from us

@@ -31,8 +31,8 @@ type decision struct {
 func (d *decision) Error() string { return d.status + " " + d.why }
 
 // absent is a denial that may be a mistake of the moment: a zone being edited, a
-// lame server. It is believed when it is seen twice, a quarter of an hour apart: each
-// time what was seen may be as old as a denial that is kept.
+// lame server. It is believed when it is seen twice, a quarter of an hour apart by the
+// time we ran: each time what was seen may be as old as a denial that is kept.
 type absent struct{ decision }
 
 const (
@@ -40,11 +40,12 @@ const (
 	confirmWait  = 18 * time.Minute // before the second look; the schedule spreads it by a tenth
 )
 
-// confirm says what a denial means for one recipient, by what its last try saw.
-func (a *absent) confirm(last queue.Attempt) *decision {
-	d := a.decision
+// confirm says what a denial means for one recipient, by what its last try saw. A
+// clock that was set, or a time when we were down, brings no two looks apart.
+func (a *absent) confirm(r queue.Recipient) *decision {
+	d, last := a.decision, r.Last
 	if last.Stage == "resolve" && last.Reply.Status == d.status && last.Reply.Code == 0 &&
-		time.Since(last.At) >= confirmAfter {
+		r.Age+r.Ours-last.Waited >= confirmAfter {
 		d.final = true
 		return &d
 	}
