@@ -228,7 +228,8 @@ type Entry struct {
 
 // Desk is what an operator needs of a store.
 type Desk interface {
-	// List goes through messages in the order of arrival.
+	// List goes through messages in the order of arrival. Next of who waits is by the
+	// clock as it is now, also when it was set since.
 	List(ctx context.Context, f Filter) iter.Seq2[Entry, error]
 	// Update changes what f selects and says how many recipients changed.
 	Update(ctx context.Context, f Filter, c Change) (int, error)

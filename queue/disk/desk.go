@@ -95,7 +95,21 @@ func (s *Store) look(ctx context.Context, id uint64, f queue.Filter) (queue.Entr
 			x.Recipients = append(x.Recipients, r)
 		}
 	}
+	s.tellNext(id, x.Recipients)
 	return x, nil
+}
+
+// tellNext puts in when those who wait are due by the wall clock as it is now. Their
+// records say it by the clock as it was when they were put off.
+func (s *Store) tellNext(id uint64, rs []queue.Recipient) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, wall := s.ran.now(), time.Now().Round(0)
+	for i := range rs {
+		if ref := s.index.find(id, rs[i].N); ref != 0 && rs[i].State == queue.Waiting {
+			rs[i].Next = wall.Add(s.index.at(ref).due - now)
+		}
+	}
 }
 
 // Update changes message by message and syncs once, at the end. Filter.Limit
