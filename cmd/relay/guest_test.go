@@ -77,19 +77,25 @@ func writeInitramfs(path string) error {
 	if err != nil {
 		return err
 	}
-	if b, err := elf.Open(self); err != nil {
+	b, err := elf.Open(self)
+	if err != nil {
 		return err
-	} else if libs, _ := b.ImportedLibraries(); len(libs) > 0 {
+	}
+	defer b.Close()
+	if libs, _ := b.ImportedLibraries(); len(libs) > 0 {
 		return fmt.Errorf("this binary needs %v, which the guest does not have: build it with CGO_ENABLED=0, as make torture does", libs)
 	}
 	var a cpio
 	for _, dir := range []string{"dev", "proc", "sys", "tmp", "testdata", "testdata/common"} {
 		a.add(dir, unix.S_IFDIR|0o755, nil)
 	}
-	common, err := filepath.Glob("testdata/common/*")
-	for _, name := range append(common, self) {
-		data, e := os.ReadFile(name)
-		if err = e; err != nil {
+	files, err := filepath.Glob("testdata/common/*")
+	if err != nil {
+		return err
+	}
+	for _, name := range append(files, self) {
+		data, err := os.ReadFile(name)
+		if err != nil {
 			return err
 		}
 		if name == self {
