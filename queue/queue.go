@@ -78,6 +78,7 @@ const (
 type Attempt struct {
 	At      time.Time      `json:"at,omitzero"`
 	Took    time.Duration  `json:"took,omitzero"`
+	Waited  time.Duration  `json:"waited,omitzero"` // the recipient's Age and Ours then: tells attempts apart by the time we ran, whatever the clock says
 	Outcome Outcome        `json:"outcome"`
 	Ours    bool           `json:"ours,omitzero"`   // deferred by our own verdict or fault (gate, smart host, local I/O, what Class names): see Recipient.Ours
 	Slow    bool           `json:"slow,omitzero"`   // the remote asks for less mail, or thinks little of what it had from us
@@ -227,7 +228,8 @@ type Entry struct {
 
 // Desk is what an operator needs of a store.
 type Desk interface {
-	// List goes through messages in the order of arrival.
+	// List goes through messages in the order of arrival. Next of who waits is by the
+	// clock as it is now, also when it was set since.
 	List(ctx context.Context, f Filter) iter.Seq2[Entry, error]
 	// Update changes what f selects and says how many recipients changed.
 	Update(ctx context.Context, f Filter, c Change) (int, error)

@@ -27,6 +27,7 @@ type booking struct {
 // book decides. r is the recipient before the attempt, with Age and Ours up to
 // now. jitter spreads retries; it is in [0,1).
 func (o Options) book(m *Message, r *Recipient, a Attempt, jitter float64) booking {
+	a.Waited = r.Age + r.Ours
 	b := booking{r: r, Result: Result{ID: m.ID, N: r.N, Attempt: &a, Reason: a.reason()}}
 	switch a.Outcome {
 	case Sent:

@@ -48,6 +48,9 @@ func TestBook(t *testing.T) {
 		{name: "the attempt's own wait", a: Attempt{Outcome: Deferred, Wait: 7 * h}, state: Waiting, delay: 7 * h},
 	} {
 		b := o.book(&Message{ID: "x", Lifetime: c.life}, &c.r, c.a, 0.5)
+		if b.Attempt.Waited != c.r.Age+c.r.Ours {
+			t.Errorf("%s: the attempt was made after %v", c.name, b.Attempt.Waited)
+		}
 		if b.State != c.state || b.Delay != c.delay || b.tellDelay != c.notice || b.tellHeld != c.tellHeld {
 			t.Errorf("%s: %s after %v (notice %v, held %v), want %s after %v (%v, %v)", c.name,
 				b.State, b.Delay, b.tellDelay, b.tellHeld, c.state, c.delay, c.notice, c.tellHeld)

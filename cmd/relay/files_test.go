@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net/textproto"
 	"os"
@@ -80,7 +81,11 @@ func TestFewFiles(t *testing.T) {
 // manyDomains has mail be sent to so many domains, all with the exchanger.
 func (k *killLab) manyDomains(t *testing.T, n int) {
 	t.Helper()
-	k.domains = n
+	k.to = func(message string) string {
+		h := fnv.New32a()
+		_, _ = io.WriteString(h, message)
+		return fmt.Sprintf("bob@d%d.dest.test", h.Sum32()%uint32(n))
+	}
 	for i := range n {
 		if err := k.dns.Add(fmt.Sprintf("d%d.dest.test. 60 IN MX 10 mx1.dest.test.", i)); err != nil {
 			t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io"
 	"net"
 	"net/smtp"
@@ -57,8 +56,8 @@ type killLab struct {
 	dir, net string
 	state    string // where the relay keeps its own
 	senders  int
-	domains  int           // to how many of d0.dest.test, d1.dest.test ... mail is sent; 0: to dest.test
-	hurry    time.Duration // how long a client waits at most; 0: as long as it takes
+	to       func(message string) string // whom a message is for
+	hurry    time.Duration               // how long a client waits at most; 0: as long as it takes
 	dns      *dnstest.Server
 	sink     *mxtest.Server
 	got      map[string][]arrival // message name -> what came
@@ -74,7 +73,7 @@ type arrival struct{ hash, id string }
 func newKillLab(t *testing.T, work string) *killLab {
 	k := &killLab{
 		dir: t.TempDir(), net: fmt.Sprintf("127.%d.250", 20+os.Getpid()%200), senders: *senders,
-		got: map[string][]arrival{}, named: map[string]int{},
+		got: map[string][]arrival{}, named: map[string]int{}, to: func(string) string { return "bob@dest.test" },
 	}
 	if work == "" {
 		work = k.dir
@@ -177,17 +176,6 @@ func (k *killLab) begin(book *ledger, name string) (*submission, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// to is the recipient of a message: that of dest.test, or one at each of the
-// domains in turn.
-func (k *killLab) to(name string) string {
-	if k.domains == 0 {
-		return "bob@dest.test"
-	}
-	h := fnv.New32a()
-	_, _ = io.WriteString(h, name)
-	return fmt.Sprintf("bob@d%d.dest.test", h.Sum32()%uint32(k.domains))
 }
 
 func (s *submission) open(to string) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -120,7 +119,7 @@ func list(ctx context.Context, w world, d *admin.Client, f admin.Filter) error {
 			if n++; n == 1 {
 				fmt.Fprintln(tw, "ID\tAGE\tSTATE\tNEXT\tTRIES\tFROM\tTO\tREASON")
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", e.Message.ID, short(time.Since(e.Message.Received)),
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", e.Message.ID, short(r.Age+r.Ours),
 				r.State, next(r), r.Tries, address(e.Message.Envelope.From), r.Address, r.Reason)
 		}
 	}

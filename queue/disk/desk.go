@@ -96,7 +96,26 @@ func (s *Store) look(ctx context.Context, id uint64, f queue.Filter) (queue.Entr
 			x.Recipients = append(x.Recipients, r)
 		}
 	}
+	s.tellNext(id, x.Recipients)
 	return x, nil
+}
+
+// tellNext puts in when those who wait are due by the wall clock as it is now. Their
+// records say it by the clock as it was when they were put off.
+func (s *Store) tellNext(id uint64, rs []queue.Recipient) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, wall := s.ran.now(), time.Now().Round(0)
+	var at ref
+	for i := range rs { // by N, as in the index
+		_, r := s.index.seek(at, id, rs[i].N)
+		if r == 0 {
+			continue
+		}
+		if at = r; rs[i].State == queue.Waiting {
+			rs[i].Next = wall.Add(s.index.at(r).due - now)
+		}
+	}
 }
 
 // Update changes message by message and syncs once, at the end. Filter.Limit

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -255,6 +256,33 @@ func TestIDsKeepToTheTime(t *testing.T) {
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A crash forgets no ID either, wherever the clock was when it was given and however
+// little has been saved since.
+func TestIDsGoOnAfterCrash(t *testing.T) {
+	for _, ahead := range []uint64{0, 9_000 << 15, 3_600_000 << 15} {
+		mem := vfs.NewCrashableMem()
+		s := mustOpen(t, mem, "queue", Options{})
+		first := commit(t, s, nil, "a.example")
+		v, _ := parseID(string(first))
+		s.ids.seen(v + ahead) // the wall clock is put forward for a moment
+		second := commit(t, s, nil, "a.example")
+		l := lease(t, s)
+		if _, err := s.Take(t.Context(), l, 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Settle(t.Context(), l, queue.Result{ID: first, State: queue.Delivered}, queue.Result{ID: second, State: queue.Delivered}); err != nil {
+			t.Fatal(err)
+		}
+		left := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if third := commit(t, mustOpen(t, left, "queue", Options{}), nil, "a.example"); third <= second {
+			t.Errorf("%v ms ahead: IDs %s, %s and, after a crash, %s", ahead>>15, first, second, third)
 		}
 	}
 }

@@ -53,10 +53,15 @@ func parked(t *testing.T, s Crasher) {
 		nothing(t, s)
 		time.Sleep(x.Delay)
 		l, _ = next(t, s)
-		x.Delay = time.Hour
+		x.Delay = 3 * time.Hour
 		ok(t, s.Park(ctx, l, x))
 		ok(t, s.Release(ctx, l, 0))
 		nothing(t, s)
+		for e, err := range s.List(ctx, queue.Filter{ID: x.ID}) {
+			if ok(t, err); time.Until(e.Recipients[0].Next) < 2*time.Hour {
+				t.Errorf("put off by %v, and listed as due at %v", x.Delay, e.Recipients[0].Next)
+			}
+		}
 		want(t, s.Park(ctx, l, x), queue.ErrLeaseLost)
 
 		s = s.Crash(t)

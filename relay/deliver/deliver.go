@@ -283,7 +283,7 @@ func (v *voyage) settleAll(j queue.Job, rs []queue.Recipient, err error) error {
 	for _, r := range rs {
 		e := err
 		if ab, ok := errors.AsType[*absent](err); ok {
-			e = at("resolve", ab.confirm(r.Last, v.asked))
+			e = at("resolve", ab.confirm(r, v.asked))
 		}
 		a, _ := book(queue.Attempt{At: time.Now()}, e, reply{}, dialogue{})
 		v.tell(a)

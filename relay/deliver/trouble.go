@@ -31,8 +31,8 @@ type decision struct {
 func (d *decision) Error() string { return d.status + " " + d.why }
 
 // absent is a denial that may be a mistake of the moment: a zone being edited, a
-// lame server. It is believed when it is seen twice, a quarter of an hour apart: each
-// time what was seen may be as old as a denial that is kept.
+// lame server. It is believed when it is seen twice, a quarter of an hour apart by the
+// time we ran: each time what was seen may be as old as a denial that is kept.
 type absent struct{ decision }
 
 const (
@@ -41,11 +41,12 @@ const (
 )
 
 // confirm says what a denial means for one recipient, by what its last try saw. It was
-// asked for at a time that may be a while ago: a trip asks once for many messages.
-func (a *absent) confirm(last queue.Attempt, asked time.Time) *decision {
-	d := a.decision
+// asked for at a time that may be a while ago: a trip asks once for many messages. A
+// clock that was set, or a time when we were down, brings no two looks apart.
+func (a *absent) confirm(r queue.Recipient, asked time.Time) *decision {
+	d, last := a.decision, r.Last
 	if last.Stage == "resolve" && last.Reply.Status == d.status && last.Reply.Code == 0 &&
-		asked.Sub(last.At) >= confirmAfter {
+		r.Age+r.Ours-last.Waited-time.Since(asked) >= confirmAfter {
 		d.final = true
 		return &d
 	}
