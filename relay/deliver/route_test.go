@@ -180,7 +180,7 @@ func TestAbsentIsConfirmed(t *testing.T) {
 		"what the trip was told long ago": {seen, 5 * time.Minute, false},
 		"another trouble before":          {other, 0, false}, "a reply before": {said, 0, false},
 	} {
-		r := queue.Recipient{Age: 10 * time.Minute, Ours: 7 * time.Minute, Last: c.last}
+		r := queue.Recipient{Age: 10 * time.Minute, Ours: 8 * time.Minute, Last: c.last}
 		d := ab.confirm(r, time.Now().Add(-c.asked))
 		if d.final != c.final || !d.final && d.wait < confirmAfter {
 			t.Errorf("%s: got %+v", name, d)
