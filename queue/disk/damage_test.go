@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -251,12 +252,12 @@ func TestNewerRecordIsRefused(t *testing.T) {
 		v[4]++
 		return checksum(v)
 	})
-	if _, err := Open(mem, "queue", Options{}); !errors.Is(err, errVersion) || !strings.Contains(err.Error(), string(w.victim)) {
+	if _, err := Open(mem, "queue", Options{patience: time.Hour}); !errors.Is(err, errVersion) || !strings.Contains(err.Error(), string(w.victim)) {
 		t.Fatalf("open: %v", err)
 	}
 	mem = w.copy()
 	raw(t, mem, []byte(formKey), func([]byte) []byte { return []byte("3") })
-	if _, err := Open(mem, "queue", Options{}); err == nil || !strings.Contains(err.Error(), `form "3"`) {
+	if _, err := Open(mem, "queue", Options{patience: time.Hour}); err == nil || !strings.Contains(err.Error(), `form "3"`) {
 		t.Fatalf("open: %v", err)
 	}
 }
@@ -319,7 +320,7 @@ func TestDamagedPebbleFiles(t *testing.T) {
 func inventory(t *testing.T, mem vfs.FS, what string, bodies map[queue.ID][]byte) bool {
 	t.Helper()
 	var log journal
-	s, err := Open(mem, "queue", Options{Log: log.logger(), Fatal: func(err error) { t.Errorf("%s: %v", what, err) }})
+	s, err := Open(mem, "queue", Options{Log: log.logger(), patience: time.Hour, Fatal: func(err error) { t.Errorf("%s: %v", what, err) }})
 	if err != nil {
 		name := what[strings.LastIndexByte(what, ' ')+1:]
 		number := strings.TrimSuffix(name, ".sst")

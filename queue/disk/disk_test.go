@@ -42,6 +42,9 @@ func mustOpen(t *testing.T, fs vfs.FS, dir string, o Options) *Store {
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { t.Error(err) }
 	}
+	if o.patience == 0 {
+		o.patience = time.Hour // what Open finds must not depend on how fast it is
+	}
 	s, err := Open(fs, dir, o)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -85,7 +86,7 @@ func (l *ledger) copy() *ledger {
 // or should.
 func (l *ledger) check(fs vfs.FS) (wrong []string) {
 	var fatal []string
-	s, err := Open(fs, "queue", Options{Fatal: func(err error) { fatal = append(fatal, err.Error()) }})
+	s, err := Open(fs, "queue", Options{patience: time.Hour, Fatal: func(err error) { fatal = append(fatal, err.Error()) }})
 	if err != nil {
 		return []string{err.Error()}
 	}

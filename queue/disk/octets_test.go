@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -27,7 +28,7 @@ func TestDamagedTable(t *testing.T) {
 	for i := 0; i < int(st.Size()); i += 31 {
 		mem := w.copy()
 		rewriteFile(t, mem, name, flip(i))
-		s, err := Open(mem, "queue", Options{Fatal: func(err error) { t.Error(err) }})
+		s, err := Open(mem, "queue", Options{patience: time.Hour, Fatal: func(err error) { t.Error(err) }})
 		if err != nil {
 			refused++
 			continue
