@@ -61,9 +61,9 @@ func (s *Scheduler) newTrip(l Lease, claims, work context.Context) *Trip {
 // Domain is the destination: Recipient.Domain of all that Next returns.
 func (t *Trip) Domain() string { return t.lease.Destination }
 
-// Next hands out the next due job, oldest first; false when there is none, the
-// relay is about to stop, the lane is left alone or has used up its rate, or it is
-// the turn of others.
+// Next hands out the next due job: submitters in turn, of each the oldest first.
+// False when there is none, the relay is about to stop, the lane is left alone or has
+// used up its rate, or it is the turn of others.
 func (t *Trip) Next() (Job, bool) {
 	j, ok := t.next()
 	if !ok {
